@@ -1,0 +1,154 @@
+"""What a task kind is.
+
+A kind is one class with four small methods, in one file. Built-in kinds lie in ``nlp/kinds/``; others come from
+installed packages by the entry-point group ``textmill.kinds``. The worker calls, in this order:
+
+1. :meth:`Kind.check` while planning, once per row, in a process without torch;
+2. :meth:`Kind.load` once per model and device; what it returns is cached and shared between jobs;
+3. :meth:`Kind.prepare` once per job and worker: whatever depends on the job's parameters;
+4. :meth:`Kind.run` once per window of rows: a batch of rows in, a batch of outcomes out, in the same order.
+
+A file that defines a kind imports torch and transformers only inside methods, so that the API can read
+parameter schemas without loading either.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.devices import Device
+from jobs.errors import InvalidRequest
+from jobs.rows import Outcome, Row, RowFailure
+
+#: Entry-point group in which third parties register kinds. Each entry names a :class:`Kind` subclass.
+ENTRY_POINT_GROUP = "textmill.kinds"
+
+Precision = Literal["auto", "exact"]
+
+
+class KindParams(BaseModel):
+    """Base of every kind's parameters: unknown names are refused, nothing is coerced silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    precision: Precision = Field(
+        default="auto",
+        description="`auto` computes in bf16 where the device is fast at it; `exact` forces fp32.",
+        examples=["auto"],
+    )
+
+
+def _no_tick(_rows: int) -> None:
+    """Go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What surrounds a call of :meth:`Kind.prepare` or :meth:`Kind.run`."""
+
+    device: Device
+    #: Called after each batch with the number of rows just finished. Raises to stop the run when the job was
+    #: cancelled or the worker must give its work back; let it pass through.
+    tick: Callable[[int], None] = _no_tick
+
+
+class LoadedModel(ABC):
+    """A model in memory, ready to run; what :meth:`Kind.load` returns."""
+
+    @property
+    @abstractmethod
+    def memory_bytes(self) -> int:
+        """Bytes of device memory that the weights take."""
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for the job's ``model`` block: ``engine``, ``precision``, ``architecture``."""
+
+
+class NoModel(LoadedModel):
+    """Stands in for the model of a kind that needs none."""
+
+    @property
+    def memory_bytes(self) -> int:
+        return 0
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"engine": "none"}
+
+
+class Kind(ABC):
+    """A kind of task. Instances hold no state: one serves all jobs of a process."""
+
+    name: ClassVar[str]  #: as in ``POST /v1/jobs``: lower case and underscores
+    summary: ClassVar[str]  #: one line for people
+    Params: ClassVar[type[KindParams]] = KindParams
+    needs_model: ClassVar[bool] = True
+    fields: ClassVar[frozenset[str]] = frozenset()  #: row fields that it reads beside ``text``
+    #: Rows given to one call of :meth:`run`. A window is the unit of partial commits: long enough to fill
+    #: batches of like length, short enough to take seconds.
+    window_rows: ClassVar[int] = 512
+
+    def check(self, row: Row, params: Any) -> RowFailure | None:
+        """Why this row can never be processed, or None. Runs without a model, on every row: be quick."""
+        return None
+
+    def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
+        """Load a model from a folder of safetensors weights, configuration and tokenizer.
+
+        Raises:
+            JobFailure: this kind cannot use such a model (``model_unsupported``).
+        """
+        return NoModel()
+
+    def prepare(self, model: Any, params: Any, context: RunContext) -> Any:
+        """Whatever :meth:`run` needs that depends on parameters but not on rows; None when nothing does.
+
+        Raises:
+            JobFailure: the parameters do not fit the model (``invalid_params``).
+        """
+        return None
+
+    @abstractmethod
+    def run(
+        self, model: Any, state: Any, rows: Sequence[Row], params: Any, context: RunContext
+    ) -> list[Outcome]:
+        """One outcome for each row, in the rows' order.
+
+        The outcome of a row may not depend on which other rows are in the window.
+        """
+
+
+class KindRegistry(Mapping[str, Kind]):
+    """The kinds this installation knows, by name."""
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self._kinds = {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.name)}
+        if len(self._kinds) != len(kinds):
+            raise ValueError("two kinds have the same name")
+
+    def __getitem__(self, name: str) -> Kind:
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def require(self, name: str) -> Kind:
+        """The kind with this name.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        try:
+            return self._kinds[name]
+        except KeyError:
+            known = ", ".join(self._kinds)
+            raise InvalidRequest.of("kind", f"unknown kind; known: {known}", name) from None

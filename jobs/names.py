@@ -1,0 +1,119 @@
+"""Names of objects in the store: everything of a tenant lies under ``tenants/<tenant>/``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from jobs.ranges import RowRange
+
+#: Object that says that this bucket holds a Textmill installation, with its secrets.
+SYSTEM = "system/installation.json"
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def is_tenant(value: str) -> bool:
+    """Whether ``value`` may name a tenant: 1 to 63 lower-case letters, digits and hyphens."""
+    return _TENANT.fullmatch(value) is not None
+
+
+def is_model_name(value: str) -> bool:
+    """Whether ``value`` may name a registry model, a version or an alias. Never a path."""
+    return _MODEL_NAME.fullmatch(value) is not None and ".." not in value
+
+
+@dataclass(frozen=True)
+class JobNames:
+    """Where the objects of one job lie."""
+
+    tenant: str
+    job_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"tenants/{self.tenant}/jobs/{self.job_id}/"
+
+    @property
+    def spec(self) -> str:
+        """The submission itself, with inline rows; written last, so a job without it does not exist."""
+        return self.prefix + "job.json"
+
+    @property
+    def plan(self) -> str:
+        return self.prefix + "plan.json"
+
+    @property
+    def cancel(self) -> str:
+        """Written before the ledger learns of a cancel."""
+        return self.prefix + "cancel.json"
+
+    @property
+    def manifest(self) -> str:
+        """Written once, at the end: the job's last record and where its output lies."""
+        return self.prefix + "manifest.json"
+
+    @property
+    def results(self) -> str:
+        """A copy of the results, for people; the manifest names the real object."""
+        return self.prefix + "results.jsonl"
+
+    @property
+    def errors(self) -> str:
+        return self.prefix + "errors.jsonl"
+
+    def shard(self, rows: RowRange) -> str:
+        return f"{self.prefix}shards/{rows}.jsonl.zst"
+
+    def part(self, rows: RowRange, token: str) -> str:
+        return f"{self.prefix}parts/{rows}.{token}.jsonl.zst"
+
+    def output(self, token: str, name: str) -> str:
+        """A final object of one finalizing attempt, such as ``results.jsonl``."""
+        return f"{self.prefix}out/{token}/{name}"
+
+
+@dataclass(frozen=True)
+class TenantNames:
+    """Where everything else of a tenant lies."""
+
+    tenant: str
+
+    @property
+    def prefix(self) -> str:
+        return f"tenants/{self.tenant}/"
+
+    @property
+    def jobs(self) -> str:
+        return self.prefix + "jobs/"
+
+    @property
+    def files(self) -> str:
+        return self.prefix + "files/"
+
+    def file_record(self, file_id: str) -> str:
+        return f"{self.files}{file_id}/file.json"
+
+    def file_content(self, file_id: str) -> str:
+        return f"{self.files}{file_id}/content"
+
+    @property
+    def keys(self) -> str:
+        return self.prefix + "keys/"
+
+    def key(self, key_id: str) -> str:
+        return f"{self.keys}{key_id}.json"
+
+    @property
+    def models(self) -> str:
+        return self.prefix + "models/"
+
+    def model(self, name: str) -> str:
+        return f"{self.models}{name}/"
+
+    def model_version(self, name: str, version: str) -> str:
+        return f"{self.model(name)}{version}/"
+
+    def alias(self, name: str, alias: str) -> str:
+        return f"{self.model(name)}aliases/{alias}.json"

@@ -1,0 +1,52 @@
+"""Parameters of a kind, from the JSON of a submission."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from jobs.errors import FieldError, InvalidRequest, MalformedBody, shorten
+from jobs.kinds import Kind, KindParams
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_params(kind: Kind, given: dict[str, Any]) -> KindParams:
+    """Validate the parameters for a kind.
+
+    Raises:
+        InvalidRequest: naming each wrong parameter as ``params.<name>``.
+    """
+    return validate(kind.Params, orjson.dumps(given), ("params",))
+
+
+def validate(model: type[Model], data: bytes, prefix: Sequence[str] = ()) -> Model:
+    """Validate JSON, with pydantic's complaints turned into the fields of one error.
+
+    Raises:
+        MalformedBody: it is not JSON.
+        InvalidRequest: it does not fit the model.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise MalformedBody(str(error.errors()[0]["msg"])) from None
+        fields = [_field_error(problem, prefix) for problem in error.errors(include_url=False)]
+        summary = "; ".join(f"{one.field}: {one.reason}" for one in fields[:3])
+        more = f" (and {len(fields) - 3} more)" if len(fields) > 3 else ""
+        raise InvalidRequest(summary + more, fields=fields[:50]) from None
+
+
+def _field_error(problem: Any, prefix: Sequence[str]) -> FieldError:
+    path = ".".join([*prefix, *(str(part) for part in problem["loc"])]) or "body"
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        reason = "unknown field"
+    simple = isinstance(problem["input"], str | int | float | bool)
+    return FieldError(
+        field=path, reason=reason, value=shorten(problem["input"]) if simple else None
+    )

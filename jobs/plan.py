@@ -1,0 +1,87 @@
+"""How a job's input is cut into shards: fixed once, so that planning again gives the same shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from jobs.spec import InputFormat
+
+#: Bytes of text that one shard holds when no speed is known yet: a few seconds on a slow CPU.
+DEFAULT_SHARD_BYTES = 128 << 10
+MIN_SHARD_BYTES = 4 << 10
+
+
+class Source(BaseModel):
+    """One object that rows are read from, pinned by its ETag."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bucket: str
+    key: str
+    name: str  #: what error rows call it: the uploaded file's name, or the URI
+    etag: str
+    size: int  #: bytes, as stored
+    format: InputFormat
+    compression: str | None = None  #: ``gzip`` or None
+
+
+class CutRule(BaseModel):
+    """When a shard is full. A pure function of the rows: no clock, no speed measured meanwhile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_rows: int
+    max_bytes: int  #: of shard lines, uncompressed
+
+
+class Plan(BaseModel):
+    """``plan.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: list[Source]  #: empty for inline rows, which lie in ``job.json``
+    cut: CutRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLimits:
+    """Upper bounds from the settings and the moment of planning."""
+
+    max_rows: int
+    max_bytes: int
+    seconds: float  #: device time that a shard should take
+    workers: int  #: live workers, at least 1
+
+
+def cut_rule(
+    limits: ShardLimits,
+    *,
+    total_rows: int | None,
+    total_bytes: int | None,
+    bytes_per_second: float | None,
+) -> CutRule:
+    """Choose the size of shards.
+
+    About ``limits.seconds`` of work where the speed of this model is known, small where it is not, and never more
+    than leaves two shards for each worker.
+
+    Args:
+        total_rows: rows of the input, where they are known beforehand.
+        total_bytes: bytes of the input, where known; for compressed input what is stored, which only makes
+            shards smaller.
+        bytes_per_second: shard bytes that one device worked through per second, measured on earlier jobs of the same
+            kind and model.
+    """
+    max_bytes = DEFAULT_SHARD_BYTES
+    if bytes_per_second is not None:
+        max_bytes = int(bytes_per_second * limits.seconds)
+    share = 2 * max(1, limits.workers)
+    if total_bytes is not None:
+        max_bytes = min(max_bytes, -(-total_bytes // share))
+    max_bytes = min(max(max_bytes, MIN_SHARD_BYTES), limits.max_bytes)
+    max_rows = limits.max_rows
+    if total_rows is not None:
+        max_rows = min(max_rows, max(1, -(-total_rows // share)))
+    return CutRule(max_rows=max_rows, max_bytes=max_bytes)

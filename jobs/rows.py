@@ -1,0 +1,137 @@
+"""Rows on their way through a job: as read, as handed to a kind, and as written out.
+
+Lines are JSON by orjson with keys in a fixed order and no clock, worker or attempt in them, so that the
+same row always gives the same bytes whoever computed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one row cost, in the model's own tokens."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One good row of a job's input."""
+
+    index: (
+        int  #: position among all rows of the input, bad ones included, from 0: the row's identity
+    )
+    text: str
+    custom_id: str | None = None  #: the submitter's own name for the row; may repeat
+    fields: Mapping[str, Any] = field(
+        default_factory=dict
+    )  #: further columns the kind or user asked for
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProduct:
+    """A model that a kind made, to be published in the registry."""
+
+    name: str  #: in the registry
+    folder: Path  #: safetensors, configuration and tokenizer
+    source: str  #: where it came from
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What a kind made of one row."""
+
+    output: Mapping[str, Any]  #: JSON values only
+    usage: Usage = Usage()
+    product: ModelProduct | None = None  #: published by the worker; its version joins the output
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """Why one row has no output. Trying it again would fail the same way."""
+
+    code: str  #: stable, such as ``missing_text``; listed in ``docs/errors.md``
+    message: str
+
+
+Outcome = Success | RowFailure
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that the planner rejected; it travels in its shard and ends in the job's errors."""
+
+    index: int
+    failure: RowFailure
+    source: str  #: the object or file it came from
+    line: int  #: its first line there, from 1
+    custom_id: str | None = None
+
+
+def encode_shard_row(row: Row | BadRow) -> bytes:
+    """A row as one line of a shard."""
+    if isinstance(row, BadRow):
+        return error_line(row.index, row.custom_id, row.failure, source=row.source, line=row.line)
+    entry: dict[str, Any] = {"custom_id": row.custom_id, "index": row.index, "text": row.text}
+    if row.fields:
+        entry["fields"] = dict(row.fields)
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def decode_shard_row(line: bytes) -> Row | BadRow:
+    """The inverse of :func:`encode_shard_row`."""
+    entry = orjson.loads(line)
+    error = entry.get("error")
+    if error is not None:
+        failure = RowFailure(error["code"], error["message"])
+        return BadRow(entry["index"], failure, entry["source"], entry["line"], entry["custom_id"])
+    return Row(entry["index"], entry["text"], entry["custom_id"], entry.get("fields", {}))
+
+
+def result_line(row: Row, success: Success, carry: tuple[str, ...] = ()) -> bytes:
+    """A line of the results: ``{"custom_id", "index", "output", "usage"}`` and, on request, ``fields``."""
+    entry: dict[str, Any] = {
+        "custom_id": row.custom_id,
+        "index": row.index,
+        "output": success.output,
+        "usage": {
+            "input_tokens": success.usage.input_tokens,
+            "output_tokens": success.usage.output_tokens,
+        },
+    }
+    if carry:
+        entry["fields"] = {name: row.fields.get(name) for name in carry}
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def error_line(
+    index: int,
+    custom_id: str | None,
+    failure: RowFailure,
+    *,
+    source: str | None = None,
+    line: int | None = None,
+) -> bytes:
+    """A line of the errors: ``{"custom_id", "index", "error"}``; bad input also names source and line."""
+    entry: dict[str, Any] = {
+        "custom_id": custom_id,
+        "index": index,
+        "error": {"code": failure.code, "message": failure.message},
+    }
+    if source is not None:
+        entry |= {"source": source, "line": line}
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)

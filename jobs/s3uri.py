@@ -1,0 +1,49 @@
+"""``s3://`` references to input, and whether a tenant may read them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobs.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class S3Pattern:
+    """A key, a prefix (ends in ``/``) or a glob in a bucket."""
+
+    bucket: str
+    pattern: str
+
+    @classmethod
+    def parse(cls, uri: str) -> S3Pattern:
+        """Parse a URI that :class:`jobs.spec.InputSpec` has accepted."""
+        bucket, _, pattern = uri.removeprefix("s3://").partition("/")
+        return cls(bucket, pattern)
+
+    @property
+    def listing_prefix(self) -> str | None:
+        """What to list in order to find the objects, or None when the pattern is a plain key."""
+        wild = min((self.pattern.find(c) for c in "*?[" if c in self.pattern), default=-1)
+        if wild >= 0:
+            return self.pattern[:wild]
+        return self.pattern if self.pattern.endswith("/") else None
+
+    def matches(self, key: str) -> bool:
+        """Whether the object with this key is meant. ``*`` in a glob also crosses ``/``."""
+        if self.pattern.endswith("/"):
+            return key.startswith(self.pattern) and not key.endswith("/")
+        return fnmatch.fnmatchcase(key, self.pattern)
+
+
+def check_allowed(uri: str, *, own_bucket: str, allowed: Iterable[str], field: str) -> None:
+    """Refuse a URI outside the prefixes that were allowed, and always one in the platform's own bucket.
+
+    Raises:
+        InvalidRequest: the URI may not be used.
+    """
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if bucket == own_bucket or not any(uri.startswith(prefix) for prefix in allowed):
+        known = ", ".join(allowed) or "none is configured (TEXTMILL_S3_ALLOWED_PREFIXES)"
+        raise InvalidRequest.of(field, f"not below an allowed s3:// prefix; allowed: {known}", uri)

@@ -1,0 +1,175 @@
+"""One typed settings object, read from ``TEXTMILL_*`` once at a process's start and passed down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that may be configured. Each field's environment variable is ``TEXTMILL_`` and its name.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value that does not fit.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TEXTMILL_", extra="ignore", frozen=True)
+
+    # --- what outlives a process -----------------------------------------------------------------
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis that holds the ledger."
+    )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="Redis for Celery's messages; by default the ledger's server, next logical database.",
+    )
+    s3_endpoint: str = Field(
+        default="http://127.0.0.1:8333", description="URL or host:port of the S3 store."
+    )
+    s3_access_key: SecretStr = Field(default=SecretStr(""), description="S3 access key.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 secret key.")
+    s3_bucket: str = Field(default="textmill", description="Bucket that belongs to Textmill alone.")
+    s3_region: str = Field(default="us-east-1", description="S3 region.")
+    s3_secure: bool | None = Field(
+        default=None, description="TLS to the store; by default as the endpoint's scheme says."
+    )
+    s3_allowed_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma list of s3://bucket/prefix that jobs of tenant `default` may read.",
+    )
+    data_dir: Path = Field(
+        default=Path(".textmill"), description="Folder for local state and logs."
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Disk cache of model files; by default `models` in the data folder.",
+    )
+
+    # --- limits of what is taken in ------------------------------------------------------------------
+    max_request_bytes: int = Field(default=2 << 20, ge=1 << 10, description="Largest JSON body.")
+    max_upload_bytes: int = Field(default=50 << 30, ge=1, description="Largest uploaded file.")
+    max_row_bytes: int = Field(
+        default=1 << 20, ge=1 << 10, description="Largest single row of input."
+    )
+    max_expansion: int = Field(
+        default=100, ge=2, description="A compressed input may grow by this factor (beyond 64 MiB)."
+    )
+
+    # --- shards and leases ------------------------------------------------------------------------
+    shard_seconds: float = Field(
+        default=10.0, gt=0, description="Device time that a shard should take."
+    )
+    shard_max_rows: int = Field(default=50_000, ge=1, description="Most rows in a shard.")
+    shard_max_bytes: int = Field(default=64 << 20, ge=1 << 10, description="Most bytes in a shard.")
+    lease_seconds: float = Field(
+        default=10.0, gt=0, description="A lease not renewed for this long is lost."
+    )
+    slice_seconds: float = Field(
+        default=60.0, gt=0, description="A worker returns to Celery at the latest after this long."
+    )
+    sweep_seconds: float = Field(default=1.0, gt=0, description="Time between two sweeps.")
+
+    # --- workers and models -------------------------------------------------------------------------
+    devices: str = Field(
+        default="auto", description="`auto`, `cpu`, or a list such as `cuda:0,cuda:1`."
+    )
+    device: str | None = Field(
+        default=None, description="The device of this very worker, as JSON; set by the worker role."
+    )
+    model_cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Device memory for models; by default most of what there is.",
+    )
+    allow_file_models: bool = Field(
+        default=False, description="Whether `file:/path` models may be used."
+    )
+    hf_offline: bool = Field(
+        default=False, description="Never ask the Hugging Face hub for anything."
+    )
+    hf_endpoint: str | None = Field(default=None, description="Another hub of the same protocol.")
+    torch_threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of a model worker."
+    )
+
+    # --- roles -----------------------------------------------------------------------------------
+    host: str = Field(default="127.0.0.1", description="Address that the API binds.")
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of the API; 0 picks a free one."
+    )
+    api_processes: int = Field(default=1, ge=1, description="gunicorn worker processes.")
+    api_threads: int = Field(default=64, ge=1, description="Threads of each API process.")
+    control_processes: int = Field(default=2, ge=1, description="Processes that plan and finalize.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")
+
+    @field_validator("s3_allowed_prefixes", mode="before")
+    @classmethod
+    def _comma_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("s3_allowed_prefixes")
+    @classmethod
+    def _s3_uris(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if not item.startswith("s3://") or "/" not in item.removeprefix("s3://"):
+                raise ValueError(f"expected s3://bucket/ or s3://bucket/prefix, found {item!r}")
+        return value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Settings as a process with this environment would read them, whatever this one's is.
+
+        Raises:
+            pydantic.ValidationError: a variable has a value that does not fit.
+        """
+        prefix = str(cls.model_config["env_prefix"])
+        known = {name: environment.get(prefix + name.upper()) for name in cls.model_fields}
+        defaults = {name: None for name, value in known.items() if value is None}
+        given = {name: value for name, value in known.items() if value is not None}
+        return cls(**{name: cls.model_fields[name].get_default() for name in defaults} | given)
+
+    @property
+    def celery_broker_url(self) -> str:
+        """Where Celery's messages go: as configured, else the ledger's server with the database number + 1."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        parts = urlsplit(self.redis_url.get_secret_value())
+        database = int(parts.path.strip("/") or 0) + 1
+        return parts._replace(path=f"/{database}").geturl()
+
+    @property
+    def s3_host(self) -> tuple[str, bool]:
+        """The store as ``host:port`` and whether to use TLS."""
+        scheme, separator, rest = self.s3_endpoint.partition("://")
+        host = (rest if separator else scheme).rstrip("/")
+        by_scheme = scheme == "https" if separator else True
+        return host, by_scheme if self.s3_secure is None else self.s3_secure
+
+    @property
+    def model_cache_dir(self) -> Path:
+        """Where downloaded and imported models are kept on this host."""
+        return self.cache_dir or self.data_dir / "models"
+
+    def masked(self) -> dict[str, Any]:
+        """All settings as JSON values, secrets masked; passwords inside URLs too."""
+        shown = self.model_dump(mode="json")
+        for name in ("redis_url", "broker_url"):
+            secret: SecretStr | None = getattr(self, name)
+            shown[name] = _mask_url(secret.get_secret_value()) if secret else None
+        return shown
+
+
+def _mask_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()

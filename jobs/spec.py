@@ -1,0 +1,151 @@
+"""What a submitter asks for: the body of ``POST /v1/jobs``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from jobs.states import Priority
+
+#: Limits of rows given inside the submission.
+MAX_INLINE_ROWS = 1_000
+MAX_INLINE_BYTES = 1 << 20
+
+InputFormat = Literal["jsonl", "csv", "tsv", "text", "documents"]
+
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class InputSpec(_Strict):
+    """Where the rows come from: exactly one of ``items``, ``file`` and ``uri``."""
+
+    items: list[Any] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_INLINE_ROWS,
+        description=f"Inline rows, at most {MAX_INLINE_ROWS} and 1 MiB. A bad one becomes an error row.",
+        examples=[[{"custom_id": "a-1", "text": "Great value."}]],
+    )
+    file: str | None = Field(
+        default=None,
+        description="Id of an uploaded file.",
+        examples=["file_01k5b3w7m3v9q8z2c4x6t1n0ra"],
+    )
+    uri: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="`s3://bucket/key`, or a prefix that ends in `/`, or a glob with `*`.",
+        examples=["s3://corpora/reviews/2026-11-*.jsonl.gz"],
+    )
+    format: InputFormat | None = Field(
+        default=None,
+        description="Format of the file or objects; by default from the name's ending. `text` is a row a "
+        "line, `documents` a row a file.",
+        examples=["jsonl"],
+    )
+    text_field: FieldName = Field(
+        default="text", description="Field or column that holds the text.", examples=["body"]
+    )
+    id_field: FieldName = Field(
+        default="custom_id",
+        description="Field or column that holds the row's own id.",
+        examples=["ticket_id"],
+    )
+    carry: list[FieldName] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Further fields to carry along into each result row's `fields`.",
+        examples=[["country"]],
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _s3_uri(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        match = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.+)", value)
+        if match is None or not value.isprintable():
+            raise ValueError("expected s3://bucket/key, s3://bucket/prefix/ or a glob")
+        if ".." in match[1].split("/"):
+            raise ValueError("'..' is not allowed in an object's name")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputSpec:
+        given = [name for name in ("items", "file", "uri") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"expected exactly one of items, file and uri, found {found}")
+        return self
+
+
+class JobSpec(_Strict):
+    """The body of a submission."""
+
+    kind: str = Field(
+        description="Name of a task kind, as `GET /v1/kinds` lists them.", examples=["classify"]
+    )
+    model: str | None = Field(
+        default=None,
+        description="Model reference: `hf:org/name`, `registry:name@alias`, `s3://…`, `pkg:…`.",
+        examples=["registry:tickets@prod"],
+    )
+    name: str | None = Field(
+        default=None, max_length=200, description="A name for people.", examples=["nightly-tickets"]
+    )
+    input: InputSpec
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of the kind.", examples=[{"top_k": 3}]
+    )
+    priority: Annotated[Priority, Field(strict=False)] = Field(
+        default=Priority.NORMAL,
+        description="Higher priorities are served first.",
+        examples=["normal"],
+    )
+    max_errors: int | str | None = Field(
+        default=None,
+        description="The job fails when more rows than this fail: a number, or a percentage of all rows.",
+        examples=["1%"],
+    )
+    metadata: dict[FieldName, Annotated[str, StringConstraints(max_length=500)]] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Up to 50 strings of the submitter's own, given back with the job.",
+        examples=[{"team": "support"}],
+    )
+
+    @field_validator("max_errors")
+    @classmethod
+    def _max_errors(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("expected a number of rows, at least 0")
+        if isinstance(value, str):
+            match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,4})?)%", value)
+            if match is None or float(match[1]) > 100:
+                raise ValueError("expected a number of rows or a percentage such as '1%'")
+        return value
+
+    @property
+    def max_error_rows(self) -> int | None:
+        """The limit as a number of rows, when it was given as one."""
+        return self.max_errors if isinstance(self.max_errors, int) else None
+
+    @property
+    def max_error_share(self) -> float | None:
+        """The limit as a share of all rows (0 to 1), when it was given as a percentage."""
+        if isinstance(self.max_errors, str):
+            return float(self.max_errors.rstrip("%")) / 100
+        return None
