@@ -1,0 +1,95 @@
+"""The ledger: what is going on now, in Redis. Every rule that must hold under races is one Lua script.
+
+The object store is the truth; everything here can be built again from it.
+"""
+
+from __future__ import annotations
+
+import redis
+
+from jobs.errors import Unavailable
+from jobs.ids import new_token
+from jobs.settings import Settings
+from storage.ledger.jobs import JobFilter, JobTable, NewJob
+from storage.ledger.ranges import Answer, CommittedPart, RangeTable, Swept
+from storage.ledger.scripts import LedgerClient, ledger_faults
+from storage.ledger.workers import WorkerTable
+
+__all__ = [
+    "Answer",
+    "CommittedPart",
+    "JobFilter",
+    "JobTable",
+    "Ledger",
+    "NewJob",
+    "RangeTable",
+    "Swept",
+    "WorkerTable",
+]
+
+
+class Ledger:
+    """Everything the ledger holds, by subject."""
+
+    def __init__(self, client: LedgerClient, lease_ms: int, now: int | None = None) -> None:
+        self.client = client
+        self.jobs = JobTable(client)
+        self.ranges = RangeTable(client, lease_ms, now)
+        self.workers = WorkerTable(client)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Ledger:
+        """The ledger that the settings name. Opens no connection yet."""
+        return cls(LedgerClient.connect(settings), int(settings.lease_seconds * 1000))
+
+    def begin_epoch(self) -> None:
+        """Say that this ledger is whole. Only a first start on an empty bucket, or a rebuild, may."""
+        with ledger_faults():
+            self.client.redis.set("ledger:epoch", new_token(), nx=True)
+
+    def has_epoch(self) -> bool:
+        """Whether the ledger is whole."""
+        with ledger_faults():
+            return bool(self.client.redis.exists("ledger:epoch"))
+
+    def require_epoch(self) -> None:
+        """Check that the ledger is whole.
+
+        Raises:
+            Unavailable: it is not; what it does not know may only not have been restored yet.
+        """
+        if not self.has_epoch():
+            raise Unavailable("the ledger is being built")
+
+    def probe(self) -> None:
+        """Check that Redis takes writes.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        name = f"probe:{new_token()}"
+        with ledger_faults():
+            self.client.redis.set(name, 1, px=1000)
+
+    def used_share(self) -> float:
+        """Share of ``maxmemory`` in use, 0 where no limit is set."""
+        with ledger_faults():
+            memory = self.client.redis.info("memory")
+        limit = int(memory.get("maxmemory", 0))
+        return int(memory["used_memory"]) / limit if limit else 0.0
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.client.close()
+
+
+def require_noeviction(ledger: Ledger) -> str | None:
+    """Why this Redis may not hold a ledger, or None: it must never drop keys by itself."""
+    try:
+        with ledger_faults():
+            policy = ledger.client.redis.config_get("maxmemory-policy").get("maxmemory-policy")
+    except (Unavailable, redis.ResponseError):
+        return None  # managed services hide CONFIG; the operator answers for the policy then
+    if policy not in (None, "noeviction"):
+        return f"Redis has maxmemory-policy {policy}; it must be noeviction"
+    return None

@@ -1,0 +1,230 @@
+"""Job records in the ledger: entering, reading, listing, deciding, ending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from jobs.errors import NotFound, Unavailable
+from jobs.record import JobRecord
+from jobs.states import Priority, Status
+from storage.ledger.scripts import LedgerClient, ledger_faults
+
+#: Records read from Redis at a time while listing.
+_PAGE = 100
+
+#: Grace in which the first planner should have begun, before the sweeper sends another, in ms.
+FIRST_PLANNER_MS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What the ledger is told of a job at submission."""
+
+    id: str
+    tenant: str
+    kind: str
+    model: dict[str, Any] | None
+    model_key: str  #: what residency goes by; empty for kinds without a model
+    name: str | None
+    priority: Priority
+    metadata: dict[str, str]
+    max_error_rows: int | None
+    max_error_share: float | None
+    created_at: int | None = None  #: ms; Redis's clock when None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """Which jobs a listing shows."""
+
+    status: Status | None = None
+    kind: str | None = None
+    name: str | None = None
+
+    def matches(self, record: JobRecord) -> bool:
+        return (
+            self.status in (None, record.status)
+            and self.kind in (None, record.kind)
+            and self.name in (None, record.name)
+        )
+
+
+class JobTable:
+    """All job records. Ids of jobs are global; every reader gives the tenant it may see."""
+
+    def __init__(self, client: LedgerClient) -> None:
+        self._client = client
+
+    def enter(self, job: NewJob) -> bool:
+        """Enter a job whose ``job.json`` lies in the store; False when it was entered before."""
+        fields: dict[str, str | int | float] = {
+            "kind": job.kind,
+            "model_key": job.model_key,
+            "priority": job.priority.value,
+            "metadata": _dumps(job.metadata),
+        }
+        optional = {
+            "name": job.name,
+            "model": None if job.model is None else _dumps(job.model),
+            "max_error_rows": job.max_error_rows,
+            "max_error_share": job.max_error_share,
+        }
+        fields |= {name: value for name, value in optional.items() if value is not None}
+        flat = [part for item in fields.items() for part in item]
+        created = "" if job.created_at is None else job.created_at
+        return bool(
+            self._client.call("submit", job.id, job.tenant, created, FIRST_PLANNER_MS, *flat)
+        )
+
+    def get(self, tenant: str, job_id: str) -> JobRecord:
+        """A job of this tenant.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            Unavailable: the ledger cannot say.
+        """
+        record = next(self._read([job_id]), None)
+        if record is None or record.tenant != tenant:
+            raise NotFound(f"no job {job_id}")
+        return record
+
+    def find(self, job_id: str) -> JobRecord | None:
+        """A job of any tenant, for workers and the sweeper."""
+        return next(self._read([job_id]), None)
+
+    def version(self, job_id: str) -> int:
+        """The job's version number; grows with each change. 0 when there is no such job."""
+        with ledger_faults():
+            return int(cast("str | None", self._client.redis.hget(f"job:{job_id}", "version")) or 0)
+
+    def page(
+        self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int
+    ) -> tuple[list[JobRecord], bool]:
+        """One page of jobs, newest first, and whether more follow.
+
+        Args:
+            tenant: whose jobs.
+            wanted: which of them.
+            after: id of the last job of the page before.
+            limit: most records of the page.
+
+        Raises:
+            NotFound: ``after`` is no job of this tenant.
+        """
+        found: list[JobRecord] = []
+        for record in self._newest_first(tenant, after):
+            if wanted.matches(record):
+                if len(found) == limit:
+                    return found, True
+                found.append(record)
+        return found, False
+
+    def _newest_first(self, tenant: str, after: str | None) -> Iterator[JobRecord]:
+        key = f"tenant:{tenant}:jobs"
+        client = self._client.redis
+        start = 0
+        if after is not None:
+            with ledger_faults():
+                rank = cast("int | None", client.zrevrank(key, after))
+            if rank is None:
+                raise NotFound(f"no job {after} to go on after")
+            start = rank + 1
+        while True:
+            with ledger_faults():
+                ids = cast("list[str]", client.zrevrange(key, start, start + _PAGE - 1))
+            yield from self._read(ids)
+            if len(ids) < _PAGE:
+                return
+            start += _PAGE
+
+    def active(self) -> set[str]:
+        """Ids of all jobs that have not ended."""
+        with ledger_faults():
+            return cast("set[str]", self._client.redis.smembers("active"))
+
+    def set_model(self, job_id: str, model: dict[str, Any]) -> None:
+        """Say what the job's model turned out to be; shown in its ``model`` block."""
+        with ledger_faults():
+            pipe = self._client.redis.pipeline(transaction=True)
+            pipe.hset(f"job:{job_id}", "model", _dumps(model))
+            pipe.hincrby(f"job:{job_id}", "version", 1)
+            pipe.execute()
+
+    def cancel(self, job_id: str) -> tuple[bool, Status]:
+        """Decide that a job is cancelled; whether this call did it, and the status after it."""
+        decided, status = self._client.call("outcome", job_id, "cancelled", "")
+        return bool(decided), Status(status)
+
+    def fail(self, job_id: str, error: dict[str, Any]) -> bool:
+        """Decide that a job failed; False when it was past that."""
+        decided, _ = self._client.call("outcome", job_id, "failed", _dumps(error))
+        return bool(decided)
+
+    def finish(self, record: JobRecord) -> bool:
+        """End a job as its manifest says; False when it had ended before."""
+        fields: dict[str, str | int] = {
+            "completed": record.completed,
+            "failed": record.failed,
+        }
+        if record.total is not None:
+            fields["total"] = record.total
+        if record.error is not None:
+            fields["error"] = _dumps(record.error)
+        flat = [part for item in fields.items() for part in item]
+        ended_at = record.ended_at or record.now
+        return bool(self._client.call("finish", record.id, record.status.value, ended_at, *flat))
+
+    def _read(self, ids: Iterable[str]) -> Iterator[JobRecord]:
+        with ledger_faults():
+            pipe = self._client.redis.pipeline(transaction=False)
+            pipe.time()
+            pipe.exists("ledger:epoch")
+            for job_id in ids:
+                pipe.hgetall(f"job:{job_id}")
+            (seconds, micros), whole, *hashes = pipe.execute()
+        if not whole:
+            # Without the epoch a missing job may only not have been restored yet: never 404.
+            raise Unavailable("the ledger is being built")
+        now = seconds * 1000 + micros // 1000
+        return (_record(fields, now) for fields in hashes if fields)
+
+
+def _record(fields: dict[str, str], now: int) -> JobRecord:
+    def number(name: str) -> int:
+        return int(fields.get(name, 0))
+
+    def optional(name: str) -> int | None:
+        return int(fields[name]) if name in fields else None
+
+    return JobRecord(
+        id=fields["id"],
+        tenant=fields["tenant"],
+        kind=fields["kind"],
+        status=Status(fields["status"]),
+        created_at=number("created_at"),
+        model=orjson.loads(fields["model"]) if "model" in fields else None,
+        name=fields.get("name"),
+        priority=Priority(fields["priority"]),
+        metadata=orjson.loads(fields.get("metadata", "{}")),
+        outcome=fields.get("outcome"),
+        error=orjson.loads(fields["error"]) if "error" in fields else None,
+        warnings=orjson.loads(fields.get("warnings", "[]")),
+        started_at=optional("started_at"),
+        ended_at=optional("ended_at"),
+        total=optional("total"),
+        completed=number("completed"),
+        failed=number("failed"),
+        input_tokens=number("input_tokens"),
+        output_tokens=number("output_tokens"),
+        device_ms=number("device_ms"),
+        version=number("version"),
+        now=now,
+    )
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,17 @@
+#!lua
+-- Become the job's planner, or go on being it.
+-- ARGV: id, token, lease (ms), now
+-- Returns 'ok'; 'held' when another planner's lease lives; 'over' when there is nothing to plan any more.
+require_epoch()
+local id, token = ARGV[1], ARGV[2]
+local now = clock(ARGV[4])
+local status = field(id, 'status')
+if (status ~= 'validating' and status ~= 'in_progress') or field(id, 'sealed') == '1' then
+  return 'over'
+end
+local holder = field(id, 'planner')
+if holder ~= '' and holder ~= token and tonumber(field(id, 'planner_until')) > now then
+  return 'held'
+end
+redis.call('HSET', job_key(id), 'planner', token, 'planner_until', now + tonumber(ARGV[3]))
+return 'ok'

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Give a whole range back untouched. That is no attempt.
+-- ARGV: id, range, token, now
+-- Returns 'ok', or 'lost' when the lease is another's.
+require_epoch()
+local id, range, token = ARGV[1], ARGV[2], ARGV[3]
+local job = job_key(id)
+if redis.call('HGET', job .. ':leases', range) ~= token then return 'lost' end
+end_lease(id, range, token)
+redis.call('HINCRBY', job .. ':attempts', range, -1)
+if field(id, 'outcome') == '' then add_pending(id, range, clock(ARGV[4])) end
+touch(id)
+return 'ok'

@@ -1,0 +1,13 @@
+#!lua
+-- Enter a job whose job.json lies in the store.
+-- ARGV: id, tenant, created_at (ms; '' = now), grace for the first planner (ms), then field, value, ... of the record
+-- Returns 1, or 0 when the job is known already (nothing is changed then).
+require_epoch()
+local id, tenant = ARGV[1], ARGV[2]
+if redis.call('EXISTS', job_key(id)) == 1 then return 0 end
+local created = clock(ARGV[3])
+redis.call('HSET', job_key(id), 'id', id, 'tenant', tenant, 'status', 'validating',
+  'created_at', created, 'planner_until', created + tonumber(ARGV[4]), 'version', 1, unpack(ARGV, 5))
+redis.call('ZADD', 'tenant:' .. tenant .. ':jobs', created, id)
+redis.call('SADD', 'active', id)
+return 1

@@ -1,0 +1,79 @@
+"""Loads the ledger's Lua scripts and calls them, with Redis's faults turned into one error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jobs.errors import Unavailable
+from jobs.settings import Settings
+
+Argument = str | bytes | int | float
+
+
+@contextmanager
+def ledger_faults() -> Iterator[None]:
+    """Turn what redis-py raises while Redis is away, full or being built into ``Unavailable``."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable(f"Redis cannot be reached ({type(error).__name__})") from error
+    except redis.ResponseError as error:
+        message = str(error)
+        if "NOEPOCH" in message:
+            raise Unavailable("the ledger is being built; nothing was changed") from error
+        if message.startswith(("OOM", "LOADING", "MISCONF", "READONLY", "MASTERDOWN")):
+            raise Unavailable(f"Redis takes no writes now: {message.split(' ', 1)[0]}") from error
+        raise
+
+
+def _sources() -> dict[str, str]:
+    folder = resources.files("storage.ledger") / "lua"
+    common = (folder / "_common.lua").read_text("utf-8")
+    sources = {}
+    for file in folder.iterdir():
+        if file.name.endswith(".lua") and not file.name.startswith("_"):
+            # The shebang with a script's flags must stay its first line.
+            shebang, _, body = file.read_text("utf-8").partition("\n")
+            sources[file.name.removesuffix(".lua")] = f"{shebang}\n{common}\n{body}"
+    return sources
+
+
+class LedgerClient:
+    """A connection pool to the ledger's Redis and its scripts."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.redis = client
+        self._scripts = {name: client.register_script(text) for name, text in _sources().items()}
+
+    @classmethod
+    def connect(cls, settings: Settings) -> LedgerClient:
+        """The ledger that the settings name. Opens no connection yet."""
+        client = redis.Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            decode_responses=True,
+            socket_timeout=5,
+            socket_connect_timeout=2,
+            health_check_interval=30,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        )
+        return cls(client)
+
+    def call(self, script: str, *arguments: Argument) -> Any:
+        """Run a script.
+
+        Raises:
+            Unavailable: Redis is away, full, or the ledger is not whole.
+        """
+        with ledger_faults():
+            return self._scripts[script](args=list(arguments))
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.redis.close()
