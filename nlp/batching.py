@@ -1,0 +1,173 @@
+"""Batches under a token budget, and what to do when one of them fails.
+
+Knows nothing of torch: it plans over lengths, calls a function for each batch and looks at exceptions.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from jobs.errors import TextmillError
+from jobs.rows import RowFailure
+
+Result = TypeVar("Result")
+
+#: Words in the messages of allocators: CUDA, the CPU allocator of torch, cuBLAS.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+#: Words of errors after which a device answers nothing any more; no row is to blame for what follows.
+_DEVICE_LOST = ("cuda error", "cuda driver error", "device-side assert", "nccl error")
+
+
+@dataclass
+class TokenBudget:
+    """How many padded tokens one batch may hold. Shrinks when the device runs out of memory."""
+
+    tokens: int
+    max_rows: int | None = None
+
+    def shrink(self, cost: int) -> None:
+        """Halve: a batch of ``cost`` padded tokens did not fit."""
+        self.tokens = max(1, min(self.tokens, cost) // 2)
+
+
+def plan_batches(
+    lengths: Sequence[int], budget: int, *, max_rows: int | None = None
+) -> list[list[int]]:
+    """Positions grouped into batches of like length, longest first.
+
+    A batch costs its longest length times its number of rows, because shorter rows are padded. No batch costs
+    more than ``budget``, except a row that is alone and longer than that. Longest first, so that memory
+    runs out in the first batch or never.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
+    batches: list[list[int]] = []
+    longest = 0
+    for position in order:
+        batch = batches[-1] if batches else None
+        if (
+            batch is None
+            or longest * (len(batch) + 1) > budget
+            or (max_rows is not None and len(batch) >= max_rows)
+        ):
+            batches.append([position])
+            longest = max(1, lengths[position])
+        else:
+            batch.append(position)
+    return batches
+
+
+def run_batches(
+    lengths: Sequence[int],
+    compute: Callable[[Sequence[int]], Sequence[Result | RowFailure]],
+    budget: TokenBudget,
+    done: Callable[[Sequence[int]], None],
+) -> list[Result | RowFailure]:
+    """Compute every position in batches and give the results in the order of ``lengths``.
+
+    Args:
+        lengths: padded length that each position asks for, in tokens.
+        compute: results for a batch of positions, in its order.
+        budget: shrunk in place when a batch does not fit into memory.
+        done: told the positions of each finished batch; what it raises ends the run.
+
+    A batch that runs out of memory is planned again under half the budget; a row that does not fit alone
+    fails with ``out_of_memory``. A batch that raises anything else is bisected until the row at fault
+    stands alone and fails with ``inference_failed``.
+
+    Raises:
+        TextmillError: ``compute`` raised it: the fault lies with the job and not with a row.
+        Exception: the device is lost, or ``done`` raised.
+    """
+    results: dict[int, Result | RowFailure] = {}
+    waiting = _planned(range(len(lengths)), lengths, budget)
+    while waiting:
+        batch = waiting.pop()
+        outcome = _attempt(compute, batch)
+        if isinstance(outcome, _Failed):
+            if outcome.out_of_memory:
+                release_memory()
+            if len(batch) == 1:
+                outcome = [outcome.of_row()]
+            elif outcome.out_of_memory:
+                budget.shrink(len(batch) * max(lengths[position] for position in batch))
+                left = [*batch, *(position for other in waiting for position in other)]
+                waiting = _planned(left, lengths, budget)
+                continue
+            else:
+                middle = len(batch) // 2
+                waiting += [batch[middle:], batch[:middle]]
+                continue
+        results.update(zip(batch, outcome, strict=True))
+        done(batch)
+    return [results[position] for position in range(len(lengths))]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on whichever device. torch reports most of them as RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _mentions(error, _OUT_OF_MEMORY)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether the device itself broke, so that only a fresh process can go on."""
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, RuntimeError) and _mentions(error, _DEVICE_LOST)
+
+
+def release_memory() -> None:
+    """Return memory that nothing refers to any more to the device."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A batch that raised. The exception itself is let go: its traceback holds the batch's tensors."""
+
+    out_of_memory: bool
+    reason: str
+
+    def of_row(self) -> RowFailure:
+        if self.out_of_memory:
+            return RowFailure(
+                "out_of_memory", "The row does not fit into the device's memory, even alone."
+            )
+        return RowFailure("inference_failed", f"The model failed on this row: {self.reason}")
+
+
+def _attempt(
+    compute: Callable[[Sequence[int]], Sequence[Result | RowFailure]], batch: Sequence[int]
+) -> Sequence[Result | RowFailure] | _Failed:
+    try:
+        return compute(batch)
+    except TextmillError:
+        raise
+    except Exception as error:
+        if is_device_lost(error):
+            raise
+        first_line = (str(error).splitlines() or [""])[0][:200]
+        return _Failed(is_out_of_memory(error), f"{type(error).__name__}: {first_line}")
+
+
+def _planned(
+    positions: Iterable[int], lengths: Sequence[int], budget: TokenBudget
+) -> list[list[int]]:
+    """Batches as a stack: the one to run first comes last."""
+    numbers = sorted(positions)
+    planned = plan_batches(
+        [lengths[number] for number in numbers], budget.tokens, max_rows=budget.max_rows
+    )
+    return [[numbers[place] for place in batch] for batch in reversed(planned)]
+
+
+def _mentions(error: BaseException, words: tuple[str, ...]) -> bool:
+    message = str(error).lower()
+    return any(word in message for word in words)

@@ -1,0 +1,10 @@
+"""The built-in task kinds: one file, one kind."""
+
+from __future__ import annotations
+
+from jobs.kinds import Kind
+from nlp.kinds.classify import Classify
+from nlp.kinds.import_model import ImportModel
+from nlp.kinds.summarize import Summarize
+
+BUILT_IN: tuple[type[Kind], ...] = (Classify, ImportModel, Summarize)

@@ -1,0 +1,64 @@
+"""``import_model``: bring a model into the registry, so that jobs can name a version that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import Field
+
+from jobs.devices import Device
+from jobs.kinds import Kind, KindParams, LoadedModel, Precision, RunContext
+from jobs.rows import ModelProduct, Outcome, Row, Success
+
+
+class ImportParams(KindParams):
+    """Parameters of ``import_model``."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
+        description="Name in the registry.",
+        examples=["minilm"],
+    )
+
+
+class _Folder(LoadedModel):
+    """A model's files, checked but not loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config: Mapping[str, Any] = orjson.loads((folder / "config.json").read_bytes())
+
+    @property
+    def memory_bytes(self) -> int:
+        return 0
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            "engine": "none",
+            "architecture": next(iter(self.config.get("architectures") or []), None),
+        }
+
+
+class ImportModel(Kind):
+    """Publishes the files of the job's model; its one row carries no information."""
+
+    name: ClassVar[str] = "import_model"
+    summary: ClassVar[str] = "Import a model into the registry; GGUF becomes safetensors once"
+    Params: ClassVar[type[KindParams]] = ImportParams
+
+    def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
+        return _Folder(files)
+
+    def run(
+        self,
+        model: _Folder,
+        state: Any,
+        rows: Sequence[Row],
+        params: ImportParams,
+        context: RunContext,
+    ) -> list[Outcome]:
+        product = ModelProduct(params.name, model.folder, rows[0].text, model.describe())
+        return [Success({}, product=product) for _ in rows]

@@ -1,0 +1,235 @@
+"""Summaries of documents of any length, many documents at a time.
+
+A document that the model cannot take whole is cut into pieces, the pieces are summarized, and the joined
+summaries take the document's place, until it fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.errors import JobFailure
+from jobs.kinds import RunContext
+from jobs.rows import Outcome, Row, RowFailure, Success, Usage
+from nlp.batching import TokenBudget, run_batches
+from nlp.generator import Decoding, Frame, Generated, GeneratorModel
+from nlp.prompts import MAX_TOKENS, TEXT, Style, plain_prompt, summary_prompt
+from nlp.sentences import bullet_points, drop_half_sentence, first_sentence, split_to_fit
+
+#: Padded tokens of a batch, answers included, by type of device.
+_BUDGET = {"cpu": 8192, "cuda": 65_536}
+#: Rows of a batch, by type of device: more gain nothing and wait longer for the slowest.
+_MAX_ROWS = {"cpu": 32, "cuda": 128}
+#: Tokens of a document that are read at once, at most. Longer prompts cost memory and lose the thread.
+_MAX_PIECE = 8192
+#: Fewest tokens of text that must fit beside instruction and answer.
+_MIN_PIECE = 32
+#: Rounds of summarizing summaries. Each one shortens at least fourfold, so that this is out of reach for
+#: a model that keeps to its limits; what is left then is cut.
+_MAX_ROUNDS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryOptions:
+    """What a summary shall be like; None leaves it to the model."""
+
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    style: Style | None = None
+    language: str | None = None
+    instruction: str | None = None
+    num_beams: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass
+class _Document:
+    """One row on its way."""
+
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    chunks: int = 0
+    truncated: bool = False
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of a document, to be summarized in this round."""
+
+    owner: int
+    prompt: list[int]
+    last: bool
+
+
+class Summarizer:
+    """A model together with a job's options; what the kind's ``prepare`` makes."""
+
+    def __init__(self, model: GeneratorModel, options: SummaryOptions, context: RunContext) -> None:
+        self._model = model
+        self._style: Style | None = options.style or (None if model.is_seq2seq else "sentence")
+        max_tokens = options.max_tokens or MAX_TOKENS[self._style or "sentence"]
+        self._frame = _frame(model, options, self._style)
+        taken = len(self._frame) + (0 if model.is_seq2seq else max_tokens)
+        self._room = min(model.context - taken, _MAX_PIECE)
+        if self._room < _MIN_PIECE or max_tokens >= model.context:
+            raise JobFailure(
+                "invalid_params",
+                f"An answer of {max_tokens} tokens and an instruction of {len(self._frame)} leave no room for "
+                f"text: the model takes {model.context} tokens.",
+                field="params.max_tokens",
+            )
+        self._decoding = Decoding(
+            max_tokens=max_tokens,
+            min_tokens=options.min_tokens,
+            num_beams=options.num_beams,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
+        # A quarter of what one piece may hold, so that each round makes documents shorter.
+        within = max(8, min(max_tokens, self._room // 4))
+        self._decoding_pieces = Decoding(
+            max_tokens=within,
+            num_beams=options.num_beams,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
+        beams = options.num_beams or model.own_beams
+        device = context.device.type
+        self._budget = TokenBudget(max(1, _BUDGET[device] // beams), _MAX_ROWS[device])
+
+    def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
+        """One outcome for each row, in order."""
+        documents = [_Document(row.text.strip()) for row in rows]
+        for number in range(_MAX_ROUNDS + 1):
+            open_ones = [place for place, item in enumerate(documents) if item.outcome is None]
+            if not open_ones:
+                break
+            self._round(documents, open_ones, context, final=number == _MAX_ROUNDS)
+        return [document.outcome or _never_shorter() for document in documents]
+
+    def _round(
+        self,
+        documents: Sequence[_Document],
+        places: Sequence[int],
+        context: RunContext,
+        *,
+        final: bool,
+    ) -> None:
+        """Summarize every piece of every open document once."""
+        whole = self._model.tokenize([documents[place].text for place in places])
+        pieces: list[_Piece] = []
+        for place, ids in zip(places, whole, strict=True):
+            pieces += self._pieces(documents[place], place, ids, final=final)
+        made = self._generate(pieces, context)
+        parts: dict[int, list[str]] = {place: [] for place in places}
+        for piece, result in zip(pieces, made, strict=True):
+            document = documents[piece.owner]
+            if isinstance(result, RowFailure):
+                document.outcome = document.outcome or result
+                continue
+            document.usage += Usage(len(piece.prompt), result.tokens)
+            if piece.last and document.outcome is None:
+                document.outcome = self._success(document, result)
+            else:
+                parts[piece.owner].append(self._tidy(result, "paragraph"))
+        for place in places:
+            if documents[place].outcome is None:
+                documents[place].text = "\n".join(part for part in parts[place] if part)
+
+    def _generate(
+        self, pieces: Sequence[_Piece], context: RunContext
+    ) -> list[Generated | RowFailure]:
+        def compute(batch: Sequence[int]) -> list[Generated | RowFailure]:
+            # Last pieces and others have limits of their own, and so generate apart.
+            results: dict[int, Generated | RowFailure] = {}
+            for last in (True, False):
+                chosen = [number for number in batch if pieces[number].last is last]
+                if chosen:
+                    prompts = [pieces[number].prompt for number in chosen]
+                    made = self._model.generate(prompts, self._decoding_of(last=last))
+                    results.update(zip(chosen, made, strict=True))
+            return [results[number] for number in batch]
+
+        def done(batch: Sequence[int]) -> None:
+            context.tick(sum(pieces[number].last for number in batch))
+
+        lengths = [
+            len(piece.prompt) + self._decoding_of(last=piece.last).max_tokens for piece in pieces
+        ]
+        return run_batches(lengths, compute, self._budget, done)
+
+    def _pieces(
+        self, document: _Document, place: int, ids: list[int], *, final: bool
+    ) -> list[_Piece]:
+        if len(ids) <= self._room or final:
+            document.truncated |= len(ids) > self._room
+            return [_Piece(place, self._frame.around(ids[: self._room]), last=True)]
+        texts = split_to_fit(
+            document.text,
+            self._room,
+            lambda parts: [len(part) for part in self._model.tokenize(parts)],
+        )
+        document.chunks = document.chunks or len(texts)
+        return [
+            # Joined sentences may take a few tokens more than apart.
+            _Piece(place, self._frame.around(part[: self._room]), last=False)
+            for part in self._model.tokenize([text.strip() for text in texts])
+        ]
+
+    def _decoding_of(self, *, last: bool) -> Decoding:
+        return self._decoding if last else self._decoding_pieces
+
+    def _success(self, document: _Document, result: Generated) -> Outcome:
+        summary = self._tidy(result, self._style)
+        if not summary:
+            return RowFailure("empty_output", "The model wrote nothing.")
+        output: dict[str, Any] = {"summary": summary}
+        if document.chunks:
+            output["chunks"] = document.chunks
+        if document.truncated:
+            output["truncated"] = True
+        return Success(output, document.usage)
+
+    def _tidy(self, result: Generated, style: Style | None) -> str:
+        text = result.text.strip()
+        if not self._model.is_seq2seq and not self._model.chats:
+            text = text.partition("\n\n")[0]  # a plain model goes on with another text
+        if result.cut:
+            text = drop_half_sentence(text)
+        if style == "sentence":
+            text = first_sentence(text)
+        return bullet_points(text) if style == "bullets" else text
+
+
+def _frame(model: GeneratorModel, options: SummaryOptions, style: Style | None) -> Frame:
+    if not model.is_seq2seq:
+        prompt = summary_prompt(style or "sentence", options.language, options.instruction)
+        return model.frame(prompt if model.chats else plain_prompt(prompt))
+    if options.language is not None:
+        raise JobFailure(
+            "invalid_params",
+            "A sequence-to-sequence model writes in the language it was trained for: leave `language` out.",
+            field="params.language",
+        )
+    tasks = getattr(model.config, "task_specific_params", None) or {}
+    prefix = tasks.get("summarization", {}).get("prefix")
+    is_t5 = model.config.model_type in {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
+    if options.instruction is not None:
+        if not is_t5:
+            raise JobFailure(
+                "invalid_params",
+                "The model takes no instructions: leave `instruction` out, or use an instruction model.",
+                field="params.instruction",
+            )
+        prefix = options.instruction
+    elif prefix is None:
+        prefix = "summarize: " if is_t5 else ""
+    return model.frame(prefix if TEXT in prefix else f"{prefix} {TEXT}")
+
+
+def _never_shorter() -> RowFailure:
+    return RowFailure("inference_failed", "The document could not be made short enough.")

@@ -1,0 +1,142 @@
+"""Planning of batches, and what happens when one fails."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import JobFailure
+from jobs.rows import RowFailure
+from nlp.batching import TokenBudget, is_device_lost, is_out_of_memory, plan_batches, run_batches
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> Iterator[None]:
+    """Each shortage of memory collects garbage, which is slow beside the objects of a loaded torch."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+lengths_lists = st.lists(st.integers(min_value=0, max_value=300), max_size=60)
+
+
+@given(lengths_lists, st.integers(min_value=1, max_value=1000), st.integers(1, 9) | st.none())
+def test_plan_places_every_row_once_and_keeps_the_budget(
+    lengths: list[int], budget: int, max_rows: int | None
+) -> None:
+    batches = plan_batches(lengths, budget, max_rows=max_rows)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    for batch in batches:
+        cost = max(lengths[place] for place in batch) * len(batch)
+        assert len(batch) == 1 or cost <= budget
+        assert max_rows is None or len(batch) <= max_rows
+
+
+@given(lengths_lists, st.integers(min_value=1, max_value=1000))
+def test_plan_goes_from_long_to_short(lengths: list[int], budget: int) -> None:
+    planned = [lengths[place] for batch in plan_batches(lengths, budget) for place in batch]
+    assert planned == sorted(lengths, reverse=True)
+
+
+def test_rows_of_equal_length_fill_the_budget() -> None:
+    assert [len(batch) for batch in plan_batches([10] * 10, 40)] == [4, 4, 2]
+
+
+@given(
+    lengths_lists,
+    st.integers(min_value=1, max_value=2000),
+    st.integers(min_value=1, max_value=250),
+    st.sets(st.integers(min_value=0, max_value=59), max_size=5),
+)
+def test_bad_rows_fail_alone_whatever_the_memory(
+    lengths: list[int], budget: int, memory: int, poison: set[int]
+) -> None:
+    """A device with room for ``memory`` padded tokens, on which some rows raise."""
+    ticked: list[int] = []
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        if max(lengths[place] for place in batch) * len(batch) > memory:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if poison.intersection(batch):
+            raise ValueError("bad row")
+        return [place * 10 for place in batch]
+
+    results = run_batches(lengths, compute, TokenBudget(budget), ticked.extend)
+    assert sorted(ticked) == list(range(len(lengths)))
+    for place, result in enumerate(results):
+        if lengths[place] > memory:
+            assert isinstance(result, RowFailure)
+            assert result.code == "out_of_memory"
+        elif place in poison:
+            assert isinstance(result, RowFailure)
+            assert result.code == "inference_failed"
+            assert "bad row" in result.message
+        else:
+            assert result == place * 10
+
+
+def test_memory_shortage_halves_the_budget_for_later_batches_too() -> None:
+    sizes: list[int] = []
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return list(batch)
+
+    budget = TokenBudget(80)
+    assert run_batches([10] * 12, compute, budget, lambda _: None) == list(range(12))
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2]
+    assert budget.tokens == 20
+
+
+def test_what_the_caller_raises_between_batches_passes_through() -> None:
+    class Cancelled(Exception):
+        pass
+
+    done: list[int] = []
+
+    def stop(batch: Sequence[int]) -> None:
+        done.extend(batch)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run_batches([5, 5, 5], list, TokenBudget(5), stop)
+    assert len(done) == 1
+
+
+def test_a_job_failure_is_no_fault_of_a_row() -> None:
+    def compute(batch: Sequence[int]) -> list[int]:
+        raise JobFailure("invalid_params", "no")
+
+    with pytest.raises(JobFailure, match="no"):
+        run_batches([1, 1], compute, TokenBudget(5), lambda _: None)
+
+
+def test_a_lost_device_is_no_fault_of_a_row() -> None:
+    def compute(batch: Sequence[int]) -> list[int]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        run_batches([1, 1], compute, TokenBudget(5), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "lost"),
+    [
+        (MemoryError(), True, False),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"), True, False),
+        (RuntimeError("CUDA error: out of memory"), True, False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False, True),
+        (RuntimeError("shape '[2]' is invalid"), False, False),
+        (ValueError("out of memory"), False, False),
+    ],
+)
+def test_errors_are_told_apart(error: Exception, memory: bool, lost: bool) -> None:
+    assert is_out_of_memory(error) is memory
+    assert is_device_lost(error) is lost
