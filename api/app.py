@@ -1,0 +1,44 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Flask, Response, g, request
+
+from api import files, jobs, models, problems, results, system
+from api.auth import authenticate
+from api.services import Services
+from jobs.ids import new_token
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def create_app(services: Services) -> Flask:
+    """The API over these services. Opens no connection by itself."""
+    app = Flask("textmill", static_folder=None)
+    app.extensions["textmill"] = services
+    app.url_map.strict_slashes = False
+    problems.register(app)
+    app.before_request(_begin)
+    app.after_request(_end)
+
+    v1 = Blueprint("v1", __name__, url_prefix="/v1")
+    v1.before_request(authenticate)
+    for part in (jobs, results, files, models, system):
+        v1.register_blueprint(part.blueprint)
+    app.register_blueprint(v1)
+    app.register_blueprint(system.health)
+    return app
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else new_token()
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

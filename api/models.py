@@ -1,0 +1,169 @@
+"""``/v1/models``: the registry; and what a submission's model reference stands for."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from flask import Blueprint, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.requests import json_body, no_query
+from api.responses import json_response
+from api.services import caller, services
+from jobs.errors import FieldError, InvalidRequest, NotFound, UnknownModel
+from jobs.kinds import Kind
+from jobs.modelref import ModelRef, Scheme
+from jobs.names import is_model_name
+from jobs.s3uri import check_allowed
+from jobs.spec import InputSpec, JobSpec
+from storage.registry import ModelVersion
+
+blueprint = Blueprint("models", __name__)
+
+#: The kind of job that brings a model into the registry.
+IMPORT_KIND = "import_model"
+
+
+def resolve_model(kind: Kind, text: str | None) -> dict[str, Any] | None:
+    """What a submission's model reference stands for now, with the version pinned.
+
+    Raises:
+        InvalidRequest: the kind needs a model and none was given, or the other way round; or it is no reference.
+        UnknownModel: there is no such model, as far as can be told without asking a hub.
+    """
+    if not kind.needs_model:
+        if text is not None:
+            raise InvalidRequest.of("model", f"kind {kind.name} takes no model", text)
+        return None
+    if text is None:
+        raise InvalidRequest.of("model", f"kind {kind.name} needs a model")
+    ref = ModelRef.parse(text)
+    if ref.scheme is Scheme.REGISTRY:
+        try:
+            found = services().registry.resolve(caller().tenant, ref.location, ref.revision)
+        except NotFound as error:
+            raise _unknown(text, error.detail) from None
+        pinned = ModelRef(Scheme.REGISTRY, found.name, found.version)
+        return {"ref": str(pinned), "name": found.name, "version": found.version, "asked": text}
+    _check_reachable(ref, text)
+    return {"ref": str(ref), "asked": text}
+
+
+def _check_reachable(ref: ModelRef, text: str) -> None:
+    settings = services().settings
+    if ref.scheme is Scheme.PKG and importlib.util.find_spec(ref.location) is None:
+        raise _unknown(text, f"no package {ref.location} is installed on the server")
+    if ref.scheme is Scheme.FILE and not settings.allow_file_models:
+        raise InvalidRequest.of("model", "file: models are off on this server", text)
+    if ref.scheme is Scheme.S3:
+        check_allowed(
+            str(ref) + "/",
+            own_bucket=settings.s3_bucket,
+            allowed=settings.s3_allowed_prefixes,
+            field="model",
+        )
+
+
+def _unknown(text: str, reason: str) -> UnknownModel:
+    return UnknownModel(
+        f"model: {reason}", fields=[FieldError(field="model", reason=reason, value=text)]
+    )
+
+
+class ImportBody(BaseModel):
+    """The body of ``POST /v1/models``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ref: str = Field(description="Model reference to import.", examples=["hf:org/name"])
+    name: str = Field(description="Name in the registry.", examples=["tickets"])
+
+
+class AliasBody(BaseModel):
+    """The body of ``PUT /v1/models/{name}/aliases/{alias}``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: str = Field(description="Version, or another alias.", examples=["latest"])
+
+
+@blueprint.post("/models")
+def import_model() -> Response:
+    """Import a model: a job whose result is the new version."""
+    no_query()
+    at = services()
+    body = json_body(ImportBody, at.settings.max_request_bytes)
+    if not is_model_name(body.name):
+        raise InvalidRequest.of(
+            "name", "expected 1 to 96 letters, digits, '.', '_' and '-'", body.name
+        )
+    spec = JobSpec(
+        kind=IMPORT_KIND,
+        model=body.ref,
+        name=f"import {body.name}",
+        params={"name": body.name},
+        input=InputSpec(items=[{"text": body.ref}]),
+    )
+    model = resolve_model(at.kinds.require(IMPORT_KIND), body.ref)
+    record, _ = at.submissions.submit(caller().tenant, spec, model)
+    return json_response(record.public(), 201, {"Location": f"/v1/jobs/{record.id}"})
+
+
+@blueprint.get("/models")
+def listing() -> Response:
+    """The caller's models."""
+    no_query()
+    registry, tenant = services().registry, caller().tenant
+    found = []
+    for name in registry.names(tenant):
+        try:
+            found.append(_public(name))
+        except NotFound:
+            continue  # its first version is still being uploaded
+    return json_response({"data": found, "has_more": False, "next_after": None})
+
+
+@blueprint.get("/models/<name>")
+def show(name: str) -> Response:
+    """A model with its versions and aliases."""
+    no_query()
+    return json_response(_public(name))
+
+
+@blueprint.put("/models/<name>/aliases/<alias>")
+def set_alias(name: str, alias: str) -> Response:
+    """Point an alias at a version."""
+    no_query()
+    at = services()
+    body = json_body(AliasBody, at.settings.max_request_bytes)
+    if not is_model_name(alias):
+        raise InvalidRequest.of(
+            "alias", "expected 1 to 96 letters, digits, '.', '_' and '-'", alias
+        )
+    known = {one.version for one in at.registry.versions(caller().tenant, name)}
+    if alias in known:
+        raise InvalidRequest.of("alias", "a version has this name", alias)
+    at.registry.set_alias(caller().tenant, name, alias, body.version)
+    return json_response(_public(name))
+
+
+def _public(name: str) -> dict[str, Any]:
+    registry, tenant = services().registry, caller().tenant
+    return {
+        "object": "model",
+        "name": name,
+        "versions": [_version(one) for one in registry.versions(tenant, name)],
+        "aliases": registry.aliases(tenant, name),
+    }
+
+
+def _version(one: ModelVersion) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "created_at": one.created_at,
+        "source": one.source,
+        "bytes": one.bytes,
+        "digest": one.digest,
+        "facts": one.facts,
+    }

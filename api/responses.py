@@ -1,0 +1,77 @@
+"""Responses in JSON, and streams that may be read by ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from flask import Response, request
+from werkzeug.http import parse_range_header
+
+from jobs.errors import InvalidRequest
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(
+        orjson.dumps(value), status=status, headers=headers, content_type="application/json"
+    )
+
+
+def page_response(items: list[dict[str, Any]], has_more: bool) -> Response:
+    """One page of a listing."""
+    last = items[-1]["id"] if items and has_more else None
+    return json_response({"data": items, "has_more": has_more, "next_after": last})
+
+
+def ranged(
+    read: Callable[[int, int], Iterator[bytes]],
+    *,
+    size: int,
+    etag: str,
+    content_type: str,
+    filename: str,
+) -> Response:
+    """A stream of known size, whole or the one range of bytes that was asked for.
+
+    Args:
+        read: gives the bytes from an offset on, so many of them.
+        size: of the whole, in bytes.
+        etag: of the whole, without quotes.
+        content_type: of the whole.
+        filename: under which a browser would save it.
+
+    Raises:
+        InvalidRequest: the range cannot be satisfied (then as 416).
+    """
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{etag}"',
+        "Content-Disposition": f'attachment; filename="{filename}"',
+    }
+    start, stop, status = 0, size, 200
+    asked = request.headers.get("Range")
+    same = request.headers.get("If-Range") in (None, f'"{etag}"')
+    if asked and same:
+        parsed = parse_range_header(asked)
+        found = parsed.range_for_length(size) if parsed is not None else None
+        if found is None:
+            raise _Unsatisfiable(size)
+        start, stop = found
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    headers["Content-Length"] = str(stop - start)
+    body: Iterator[bytes] = iter(())
+    if stop > start and request.method != "HEAD":
+        body = read(start, stop - start)
+    return Response(body, status=status, headers=headers, content_type=content_type)
+
+
+class _Unsatisfiable(InvalidRequest):
+    """The range lies outside of what there is."""
+
+    code, status, title = "range_not_satisfiable", 416, "Range not satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"expected one range of bytes within 0-{max(0, size - 1)}")

@@ -1,0 +1,60 @@
+"""What the API's routes work with, made once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+from flask import current_app, g
+
+from jobs.kinds import KindRegistry
+from jobs.settings import Settings
+from storage.broker import Broker
+from storage.files import FileTable
+from storage.installation import Installation
+from storage.keys import ApiKey, KeyRing
+from storage.ledger import Ledger
+from storage.objects import ObjectStore
+from storage.registry import Registry
+from storage.submission import Submissions
+
+_NAME = "textmill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Connections, settings and kinds of one API process."""
+
+    settings: Settings
+    store: ObjectStore
+    ledger: Ledger
+    broker: Broker
+    kinds: KindRegistry
+    installation: Installation
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        return KeyRing(self.store, self.ledger)
+
+    @cached_property
+    def files(self) -> FileTable:
+        return FileTable(self.store)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.store)
+
+    @cached_property
+    def submissions(self) -> Submissions:
+        return Submissions(self.store, self.ledger, self.broker, self.installation)
+
+
+def services() -> Services:
+    """The services of the application that serves this request."""
+    return cast(Services, current_app.extensions[_NAME])
+
+
+def caller() -> ApiKey:
+    """The key that this request came with; only behind authentication."""
+    return cast(ApiKey, g.api_key)

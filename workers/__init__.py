@@ -1,0 +1,1 @@
+"""Celery workers: control workers plan and finalize, model workers compute on the device they are pinned to."""

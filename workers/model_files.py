@@ -1,0 +1,165 @@
+"""From a model reference to a folder of safetensors on this host."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from jobs.errors import JobFailure, NotFound, Unavailable
+from jobs.modelref import ModelRef, Scheme
+from nlp.files import find_model_folder
+from nlp.materialize import usable_folder
+from storage.objects import ObjectMissing, ObjectStore
+from storage.registry import download
+from workers.runtime import Runtime
+
+#: What is fetched from a hub: weights in safetensors (or GGUF), configuration, tokenizer. Never pickles or code.
+HUB_PATTERNS = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.gguf",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+]
+
+
+class ModelFiles:
+    """Brings the files of models to this host, once each."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._settings = runtime.settings
+        self._store = runtime.store
+        self._registry = runtime.registry
+        self._cache = runtime.settings.model_cache_dir.absolute()
+
+    def folder(self, tenant: str, ref: ModelRef) -> Path:
+        """A local folder with the model, in safetensors; GGUF is converted once and kept.
+
+        Raises:
+            JobFailure: there is no such model (``model_not_found``), or it may not be used.
+            Unavailable: hub or store are away.
+        """
+        fetch: dict[Scheme, Callable[[], Path]] = {
+            Scheme.PKG: lambda: package_folder(ref.location),
+            Scheme.FILE: lambda: self._local(ref),
+            Scheme.HF: lambda: self._hub(ref),
+            Scheme.REGISTRY: lambda: self._registered(tenant, ref),
+            Scheme.S3: lambda: self._bucket(ref),
+        }
+        return usable_folder(find_model_folder(fetch[ref.scheme]()), self._cache / "imported")
+
+    def _local(self, ref: ModelRef) -> Path:
+        if not self._settings.allow_file_models:
+            raise JobFailure(
+                "model_forbidden",
+                "file: models are off (TEXTMILL_ALLOW_FILE_MODELS)",
+                field="model",
+            )
+        folder = Path(ref.location)
+        if not folder.is_dir():
+            raise _missing(ref, "there is no such folder on the worker's host")
+        return folder
+
+    def _hub(self, ref: ModelRef) -> Path:
+        try:
+            found = snapshot_download(
+                ref.location,
+                revision=ref.revision,
+                cache_dir=self._cache / "hub",
+                allow_patterns=HUB_PATTERNS,
+                endpoint=self._settings.hf_endpoint,
+                local_files_only=self._settings.hf_offline,
+            )
+        except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
+            raise _missing(ref, f"the hub answered {type(error).__name__}") from error
+        except LocalEntryNotFoundError as error:
+            if self._settings.hf_offline:
+                raise _missing(
+                    ref, "it is not in the local cache and TEXTMILL_HF_OFFLINE forbids asking"
+                ) from error
+            raise Unavailable("the model hub cannot be reached") from error
+        except (HfHubHTTPError, OSError) as error:
+            raise Unavailable(f"the model hub failed ({type(error).__name__})") from error
+        return Path(found)
+
+    def _registered(self, tenant: str, ref: ModelRef) -> Path:
+        try:
+            version = self._registry.resolve(tenant, ref.location, ref.revision)
+        except NotFound as error:
+            raise _missing(ref, error.detail) from None
+        target = self._cache / "registry" / version.digest
+        return _once(target, lambda folder: self._registry.download(tenant, version, folder))
+
+    def _bucket(self, ref: ModelRef) -> Path:
+        bucket, _, prefix = ref.location.partition("/")
+        store = self._store.in_bucket(bucket)
+        try:
+            found = list(store.list(prefix + "/"))
+        except ObjectMissing:
+            found = []
+        if not found:
+            raise _missing(ref, "nothing lies there")
+        listing = "\n".join(f"{info.name} {info.etag} {info.size}" for info in found)
+        target = self._cache / "s3" / hashlib.sha256(listing.encode()).hexdigest()
+
+        def fetch(folder: Path) -> None:
+            for info in found:
+                _download_below(store, info.name, prefix + "/", folder)
+
+        return _once(target, fetch)
+
+
+def package_folder(package: str) -> Path:
+    """The folder of an installed package, found without importing it.
+
+    Raises:
+        JobFailure: no such package is installed (``model_not_found``).
+    """
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise JobFailure("model_not_found", f"no package {package} is installed", field="model")
+    return Path(places[0])
+
+
+def _download_below(store: ObjectStore, name: str, prefix: str, folder: Path) -> None:
+    relative = name.removeprefix(prefix)
+    if relative.endswith("/") or ".." in relative.split("/") or relative.startswith("/"):
+        return  # a folder's own marker, or a name that would leave the folder
+    download(store, name, folder / relative)
+
+
+def _once(target: Path, fetch: Callable[[Path], None]) -> Path:
+    """Fill a folder by ``fetch`` unless it is there; others never see it half full."""
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetching-"))
+        try:
+            fetch(scratch)
+            try:
+                scratch.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _missing(ref: ModelRef, reason: str) -> JobFailure:
+    return JobFailure("model_not_found", f"{ref}: {reason}", field="model")

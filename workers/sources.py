@@ -1,0 +1,122 @@
+"""From a job's input to a stream of rows: which objects it means, pinned by ETag, read one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jobs.errors import JobFailure, NotFound
+from jobs.intake import ReadOptions, detect, expand, read_rows, row_from_object
+from jobs.names import TenantNames
+from jobs.plan import Source
+from jobs.rows import BadRow, Row
+from jobs.s3uri import S3Pattern
+from jobs.settings import Settings
+from jobs.spec import InputSpec
+from storage.files import FileTable
+from storage.objects import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore
+
+
+def pin_sources(store: ObjectStore, tenant: str, spec: InputSpec) -> list[Source]:
+    """The objects that hold a job's rows, as they are now. Empty for inline rows.
+
+    Raises:
+        JobFailure: there is no such object (``input_missing``), or its format cannot be told (``input_format``).
+    """
+    if spec.file is not None:
+        name = TenantNames(tenant).file_content(spec.file)
+        try:
+            record = FileTable(store).get(tenant, spec.file)
+            info = store.stat(name)
+        except (NotFound, ObjectMissing):
+            raise JobFailure("input_missing", f"no file {spec.file}", field="input.file") from None
+        return [_source(store.bucket, info, record.filename, spec)]
+    if spec.uri is not None:
+        return _pin_uri(store, spec, spec.uri)
+    return []
+
+
+def _pin_uri(store: ObjectStore, spec: InputSpec, uri: str) -> list[Source]:
+    wanted = S3Pattern.parse(uri)
+    bucket = store.in_bucket(wanted.bucket)
+    prefix = wanted.listing_prefix
+    try:
+        if prefix is None:
+            found = [bucket.stat(wanted.pattern)]
+        else:
+            found = [info for info in bucket.list(prefix) if wanted.matches(info.name)]
+    except ObjectMissing:
+        found = []
+    if not found:
+        raise JobFailure("input_missing", f"nothing lies at {uri}", field="input.uri")
+    return [
+        _source(wanted.bucket, info, f"s3://{wanted.bucket}/{info.name}", spec) for info in found
+    ]
+
+
+def _source(bucket: str, info: ObjectInfo, name: str, spec: InputSpec) -> Source:
+    format_by_name, compression = detect(name)
+    chosen = spec.format or format_by_name
+    if chosen is None:
+        raise JobFailure(
+            "input_format",
+            f"cannot tell the format of {name} from its name; set input.format or use an ending such as "
+            ".jsonl, .csv, .tsv or .txt, each also with .gz",
+            field="input.format",
+        )
+    return Source(
+        bucket=bucket,
+        key=info.name,
+        name=name,
+        etag=info.etag,
+        size=info.size,
+        format=chosen,
+        compression=compression,
+    )
+
+
+def read_options(settings: Settings, spec: InputSpec, extra: frozenset[str]) -> ReadOptions:
+    """How the rows of this input are to be read; ``extra`` are the fields that the kind needs."""
+    return ReadOptions(
+        text_field=spec.text_field,
+        id_field=spec.id_field,
+        keep=extra | frozenset(spec.carry),
+        max_row_bytes=settings.max_row_bytes,
+    )
+
+
+def stream_rows(
+    store: ObjectStore,
+    spec: InputSpec,
+    sources: list[Source],
+    settings: Settings,
+    options: ReadOptions,
+) -> Iterator[Row | BadRow]:
+    """All rows of a job's input in order, in bounded memory, numbered from 0.
+
+    Raises:
+        JobFailure: a source is gone, was changed meanwhile, or cannot be read at all.
+    """
+    if spec.items is not None:
+        for index, item in enumerate(spec.items):
+            yield row_from_object(
+                item, index=index, source="items", line=index + 1, options=options
+            )
+        return
+    index = 0
+    for source in sources:
+        chunks = store.in_bucket(source.bucket).stream(source.key, etag=source.etag)
+        plain = expand(chunks, source.compression, max_expansion=settings.max_expansion)
+        try:
+            for row in read_rows(
+                plain, format=source.format, source=source.name, first_index=index, options=options
+            ):
+                index = row.index + 1
+                yield row
+        except ObjectMissing:
+            raise JobFailure(
+                "input_missing", f"{source.name} was deleted while it was read"
+            ) from None
+        except ObjectChanged:
+            raise JobFailure(
+                "input_changed", f"{source.name} was changed while it was read"
+            ) from None

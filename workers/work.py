@@ -1,0 +1,338 @@
+"""What a model worker does with an invitation: claim, compute, commit, until nothing is left."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+
+from jobs.errors import InvalidRequest, JobFailure, Unavailable
+from jobs.ids import new_token
+from jobs.kinds import Kind, KindParams, LoadedModel, NoModel, RunContext
+from jobs.modelref import ModelRef
+from jobs.names import JobNames
+from jobs.params import parse_params
+from jobs.ranges import RowRange
+from jobs.rows import (
+    BadRow,
+    Outcome,
+    Row,
+    RowFailure,
+    Success,
+    Usage,
+    error_line,
+    result_line,
+)
+from nlp.cache import ModelCache
+from storage.ledger import Answer
+from storage.parts import decode_shard, encode_part
+from storage.submission import SubmittedJob
+from workers.failing import fail_job
+from workers.lease import JobStopped, Lease, LeaseLost
+from workers.model_files import ModelFiles
+from workers.presence import Presence
+from workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+#: Prepared jobs kept at hand, so that workers which alternate between jobs prepare each only once.
+_OPEN_JOBS = 4
+
+Value = TypeVar("Value")
+
+
+class Drain(Exception):
+    """The worker must stop soon: commit what is done and give the rest back."""
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that this worker is ready to compute for."""
+
+    job: SubmittedJob
+    names: JobNames
+    kind: Kind
+    params: KindParams
+    model: LoadedModel
+    state: Any
+
+
+@dataclass
+class Work:
+    """What has been computed of a range so far: always its first rows, whole windows of them."""
+
+    rows: RowRange
+    results: list[bytes] = field(default_factory=list)
+    errors: list[bytes] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> RowRange | None:
+        """The rows computed, or None when there are none yet."""
+        count = len(self.results) + len(self.errors)
+        return RowRange(self.rows.start, self.rows.start + count) if count else None
+
+
+class ModelWorker:
+    """One device's worker. Lives as long as its process, so models stay loaded between invitations."""
+
+    def __init__(self, runtime: Runtime, cache: ModelCache, presence: Presence) -> None:
+        if runtime.device is None:
+            raise ValueError("a model worker needs a device")
+        self._runtime = runtime
+        self._device = runtime.device
+        self._cache = cache
+        self._files = ModelFiles(runtime)
+        self._presence = presence
+        self._open: OrderedDict[str, OpenJob] = OrderedDict()
+
+    def serve(self, slot: str) -> None:
+        """Answer an invitation; duplicates and lapsed ones return at once."""
+        ledger = self._runtime.ledger
+        if not ledger.workers.accept(slot):
+            return
+        deadline = time.monotonic() + self._runtime.settings.slice_seconds
+        while not self._runtime.draining.is_set():
+            job_id = ledger.ranges.choose(self._cache.resident())
+            if job_id is None:
+                return
+            self._serve_job(job_id)
+            if time.monotonic() > deadline:
+                break
+        another = ledger.workers.invite(ledger.workers.count())
+        if another is not None:
+            self._runtime.broker.invite(another)
+
+    # --- one job -----------------------------------------------------------------------------------
+
+    def _serve_job(self, job_id: str) -> None:
+        """Claim and compute one range of a job. The model is loaded before anything is claimed."""
+        try:
+            opened = self._opened(job_id)
+        except (JobFailure, InvalidRequest) as failure:
+            fail_job(self._runtime, job_id, failure)
+            return
+        token, claimed = new_token(), time.monotonic()
+        rows = self._runtime.ledger.ranges.claim(job_id, token)
+        if rows is None:
+            return
+        self._presence.working_on(job_id)
+        lease = Lease(
+            self._runtime.ledger,
+            job_id,
+            rows,
+            token,
+            seconds=self._runtime.settings.lease_seconds,
+            claimed=claimed,
+        )
+        try:
+            with lease:
+                self._compute(opened, lease)
+        except (LeaseLost, JobStopped) as stop:
+            log.info("dropped", job=job_id, rows=str(rows), reason=type(stop).__name__)
+            self._runtime.ledger.ranges.release(job_id, rows, token)
+        except (JobFailure, InvalidRequest) as failure:
+            fail_job(self._runtime, job_id, failure)
+            self._runtime.ledger.ranges.release(job_id, rows, token)
+        finally:
+            self._presence.working_on(None)
+
+    def _opened(self, job_id: str) -> OpenJob:
+        opened = self._open.get(job_id)
+        if opened is None:
+            opened = self._prepare(job_id)
+            self._open[job_id] = opened
+            while len(self._open) > _OPEN_JOBS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(job_id)
+        return opened
+
+    def _prepare(self, job_id: str) -> OpenJob:
+        record = self._runtime.ledger.jobs.find(job_id)
+        if record is None:
+            raise Unavailable(f"job {job_id} is not in the ledger")
+        names = JobNames(record.tenant, job_id)
+        job = SubmittedJob.from_json(self._runtime.store.get(names.spec))
+        kind = self._runtime.kinds.require(job.spec.kind)
+        params = parse_params(kind, job.spec.params)
+        model: LoadedModel = NoModel()
+        if kind.needs_model and job.model is not None:
+            started = time.monotonic()
+            ref = ModelRef.parse(job.model["ref"])
+            folder = self._files.folder(job.tenant, ref)
+            model = self._cache.get(job.model_key, kind, folder, params.precision)
+            self._presence.holding(self._cache.resident())
+            self._runtime.ledger.jobs.set_model(job_id, {**job.model, **model.describe()})
+            log.info(
+                "model ready", model=job.model_key, seconds=round(time.monotonic() - started, 1)
+            )
+        context = RunContext(device=self._device)
+        return OpenJob(job, names, kind, params, model, kind.prepare(model, params, context))
+
+    # --- one range ---------------------------------------------------------------------------------
+
+    def _compute(self, opened: OpenJob, lease: Lease) -> None:
+        shard = self._shard_of(opened, lease)
+        work = Work(lease.rows)
+        started = time.monotonic()
+
+        def tick(_rows: int) -> None:
+            lease.check()
+            if self._runtime.draining.is_set():
+                raise Drain
+
+        context = RunContext(device=self._device, tick=tick)
+        try:
+            for start in range(0, len(shard), opened.kind.window_rows):
+                window = shard[start : start + opened.kind.window_rows]
+                self._run_window(opened, window, context, work)
+                work.seconds = time.monotonic() - started
+        except Drain:
+            log.info("draining", job=lease.job_id, done=str(work.done), range=str(lease.rows))
+        self._commit(opened, lease, work)
+
+    def _shard_of(self, opened: OpenJob, lease: Lease) -> list[Row | BadRow]:
+        """The rows of the lease. After a partial commit its range starts inside the shard that was planned."""
+        name = opened.names.shard(lease.rows)
+        store = self._runtime.store
+        exists = _persist(lease, lambda: store.exists(name))
+        if exists:
+            return decode_shard(_persist(lease, lambda: store.get(name)))
+        # Shards are named by range and sorted, so the one that holds our first row is the last that starts
+        # no later than it.
+        prefix = opened.names.prefix + "shards/"
+        wanted = f"{lease.rows.start:012d}-"
+        holder = None
+        for info in _persist(lease, lambda: list(store.list(prefix))):
+            if info.name.removeprefix(prefix)[:13] > wanted:
+                break
+            holder = info.name
+        if holder is None:
+            raise JobFailure("internal_error", f"no shard holds rows {lease.rows}")
+        shard = decode_shard(_persist(lease, lambda: store.get(holder)))
+        return [row for row in shard if lease.rows.start <= row.index < lease.rows.stop]
+
+    def _run_window(
+        self,
+        opened: OpenJob,
+        window: Sequence[Row | BadRow],
+        context: RunContext,
+        work: Work,
+    ) -> None:
+        good = [row for row in window if isinstance(row, Row)]
+        outcomes: list[Outcome] = []
+        if good:
+            outcomes = self._run_kind(opened, good, context)
+        context.tick(0)
+        if len(outcomes) != len(good):
+            raise JobFailure(
+                "kind_broken",
+                f"kind {opened.kind.name} gave {len(outcomes)} outcomes for {len(good)} rows",
+            )
+        carry = tuple(opened.job.spec.input.carry)
+        by_index = dict(zip((row.index for row in good), outcomes, strict=True))
+        for row in window:
+            outcome = row.failure if isinstance(row, BadRow) else by_index[row.index]
+            if isinstance(row, BadRow):
+                work.errors.append(
+                    error_line(
+                        row.index, row.custom_id, row.failure, source=row.source, line=row.line
+                    )
+                )
+            elif isinstance(outcome, RowFailure):
+                work.errors.append(error_line(row.index, row.custom_id, outcome))
+            elif isinstance(outcome, Success):
+                success = self._published(opened, outcome)
+                work.results.append(result_line(row, success, carry))
+                work.usage += outcome.usage
+
+    def _published(self, opened: OpenJob, success: Success) -> Success:
+        """The same success; a model that it made is in the registry then, and named in its output."""
+        product = success.product
+        if product is None:
+            return success
+        version = self._runtime.registry.publish(
+            opened.job.tenant,
+            product.name,
+            product.folder,
+            source=product.source,
+            facts=dict(product.facts),
+        )
+        output = {"model": version.name, "version": version.version, **success.output}
+        return Success(output, success.usage)
+
+    def _run_kind(self, opened: OpenJob, rows: list[Row], context: RunContext) -> list[Outcome]:
+        try:
+            return opened.kind.run(opened.model, opened.state, rows, opened.params, context)
+        except (Drain, LeaseLost, JobStopped, JobFailure):
+            raise
+        except Exception as error:
+            # Kinds come from third parties too. The same rows would fail again, so trying again is no help.
+            log.exception("kind failed", kind=opened.kind.name, job=opened.job.id)
+            raise JobFailure(
+                "kind_broken", f"kind {opened.kind.name} failed: {type(error).__name__}: {error}"
+            ) from error
+
+    def _commit(self, opened: OpenJob, lease: Lease, work: Work) -> None:
+        ledger, store = self._runtime.ledger, self._runtime.store
+        done = work.done
+        if done is None:
+            ledger.ranges.release(lease.job_id, lease.rows, lease.token)
+            return
+        part = encode_part(done, work.results, work.errors)
+        _persist(lease, lambda: store.put(opened.names.part(done, lease.token), part))
+        answer = _persist(
+            lease,
+            lambda: ledger.ranges.commit(
+                lease.job_id,
+                lease.rows,
+                lease.token,
+                done=done,
+                results=len(work.results),
+                errors=len(work.errors),
+                usage=work.usage,
+                device_ms=round(work.seconds * 1000),
+            ),
+        )
+        if answer is Answer.FINALIZE:
+            self._runtime.broker.finalize(lease.job_id)
+        self._measure(opened, work)
+        log.info(
+            "committed",
+            job=lease.job_id,
+            rows=str(done),
+            answer=answer.value,
+            seconds=round(work.seconds, 2),
+            errors=len(work.errors),
+        )
+
+    def _measure(self, opened: OpenJob, work: Work) -> None:
+        """Remember the speed, so that later plans cut shards of the right size."""
+        size = sum(len(line) for line in work.results)
+        if size and work.seconds > 0:
+            self._runtime.ledger.workers.record_speed(
+                opened.kind.name, opened.job.model_key, self._device.type, size / work.seconds
+            )
+
+
+def _persist(lease: Lease, step: Callable[[], Value]) -> Value:
+    """Do a step, again and again through an outage of store or ledger, while the lease holds.
+
+    Raises:
+        LeaseLost: the outage outlived the lease.
+        JobStopped: the job ended meanwhile.
+    """
+    pause = 0.1
+    while True:
+        lease.check()
+        try:
+            return step()
+        except Unavailable as error:
+            log.warning("waiting", job=lease.job_id, reason=error.detail)
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
