@@ -1,0 +1,5 @@
+"""``python -m server`` is ``textmill-server``."""
+
+from server.cli import main
+
+main()

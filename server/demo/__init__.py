@@ -1,0 +1,1 @@
+"""The demo: real jobs on real text of this machine."""

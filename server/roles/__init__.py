@@ -1,0 +1,1 @@
+"""The roles that ``textmill-server`` can play, one module each."""

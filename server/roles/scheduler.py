@@ -1,0 +1,46 @@
+"""The scheduler role: sweeps until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import structlog
+
+from jobs.errors import Unavailable
+from jobs.settings import Settings
+from scheduler.sweeper import Sweeper
+from server.connect import Connections
+from storage.ledger.workers import PRESENCE_MS
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Sweep until SIGTERM or SIGINT."""
+    connections = Connections.open(settings)
+    connections.await_installation()
+    sweeper = Sweeper(connections.ledger, connections.broker, settings.sweep_seconds)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sweeper.stop())
+    threading.Thread(target=_announce, args=(connections,), daemon=True).start()
+    log.info("scheduler ready")
+    sweeper.run()
+
+
+def _announce(connections: Connections) -> None:
+    host = socket.gethostname()
+    name = f"{host}-{os.getpid()}"
+    facts = {"id": name, "host": host, "role": "scheduler", "pid": os.getpid(), "device": None}
+    while True:
+        try:
+            now = int(time.time() * 1000)
+            connections.ledger.workers.announce(
+                name, {**facts, "models": [], "job": None, "seen_at": now}
+            )
+        except Unavailable as error:
+            log.warning("not announced", reason=error.detail)
+        time.sleep(PRESENCE_MS / 1000 / 4)

@@ -1,0 +1,113 @@
+"""The worker role: one Celery worker per device, and control workers without one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import psutil
+import structlog
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from jobs.devices import Device
+from jobs.ids import new_token
+from jobs.settings import Settings
+from server.child import ChildSpec
+from server.connect import Connections
+from server.supervisor import Event, Supervisor
+from storage.broker import CONTROL_QUEUE, WORK_QUEUE, make_celery
+
+log = structlog.get_logger(__name__)
+
+#: Tells a pool child to commit what it has and give the rest back. Celery itself does not use it in children.
+DRAIN_SIGNAL = signal.SIGUSR2
+
+#: Modules that a spawned pool child imports; signal handlers elsewhere would silently never run there.
+CHILD_IMPORTS = ("server.worker_child", "workers.tasks")
+
+
+def device_environment(settings: Settings, device: Device) -> dict[str, str]:
+    """What the processes of a worker on this device must find in their environment before they start."""
+    environment = {"TEXTMILL_DEVICE": orjson.dumps(_device_json(device)).decode()}
+    environment["CUDA_VISIBLE_DEVICES"] = device.uuid or ""
+    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if settings.hf_offline:
+        environment["HF_HUB_OFFLINE"] = "1"
+    if settings.torch_threads:
+        environment["OMP_NUM_THREADS"] = str(settings.torch_threads)
+    return environment
+
+
+def _device_json(device: Device) -> Mapping[str, Any]:
+    return {
+        "type": device.type,
+        "name": device.name,
+        "uuid": device.uuid,
+        "memory_bytes": device.memory_bytes,
+    }
+
+
+def run_model_worker(settings: Settings, device: Device) -> None:
+    """Work on one device until a signal stops it."""
+    os.environ.update(device_environment(settings, device))
+    _run(settings, role="model", queue=WORK_QUEUE, processes=1)
+
+
+def run_control_worker(settings: Settings) -> None:
+    """Plan and finalize until a signal stops it."""
+    os.environ.pop("TEXTMILL_DEVICE", None)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    _run(settings, role="control", queue=CONTROL_QUEUE, processes=settings.control_processes)
+
+
+def _run(settings: Settings, *, role: str, queue: str, processes: int) -> None:
+    Connections.open(settings).await_installation()
+    app: Celery = make_celery(settings)
+    app.conf.imports = CHILD_IMPORTS
+    worker_shutting_down.connect(_drain_children, weak=False)
+    log.info("worker starts", role=role, processes=processes)
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={queue}",
+            "--pool=prefork",
+            f"--concurrency={processes}",
+            f"--hostname={role}-{new_token()[:8]}@%h",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--loglevel=warning",
+        ]
+    )
+
+
+def _drain_children(**_: object) -> None:
+    """Runs in the parent when it begins to shut down: a pool child hears nothing of that by itself."""
+    for child in psutil.Process().children():
+        try:
+            os.kill(child.pid, DRAIN_SIGNAL)
+        except ProcessLookupError:
+            continue
+
+
+def supervise_model_workers(settings: Settings, devices: Sequence[Device]) -> None:
+    """One worker process for each device, restarted when it dies, until a signal stops them all."""
+    specs = [
+        ChildSpec(
+            name=f"worker-{number}",
+            command=[sys.executable, "-m", "server", "worker"],
+            env=device_environment(settings, device),
+            stop_timeout=15.0,
+        )
+        for number, device in enumerate(devices)
+    ]
+    Supervisor(specs, settings.data_dir / "logs", _log_event).run()
+
+
+def _log_event(event: Event) -> None:
+    log.info(event.kind, child=event.name, detail=event.detail)

@@ -1,0 +1,216 @@
+"""The embedded stack: every role and server on this machine, as supervised children of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from jobs.devices import Device
+from jobs.errors import InvalidRequest, TextmillError, Unauthenticated, Unavailable
+from jobs.settings import Settings
+from server.child import ChildSpec
+from server.client_config import ClientConfig
+from server.connect import Connections
+from server.embedded import EmbeddedServices
+from server.ports import free_ports, is_free
+from server.roles.worker import device_environment
+from server.supervisor import Event, Supervisor
+from storage.keys import KeyRing
+from storage.ledger import Ledger
+
+#: The tenant of an embedded stack.
+TENANT = "default"
+
+#: Port of the API where nothing else is asked for and it is free.
+DEFAULT_PORT = 8080
+
+#: Bucket for corpora that jobs may read by s3:// URIs.
+CORPORA = "corpora"
+
+#: Name of the key that ``up`` makes for whoever sits at this machine.
+KEY_NAME = "embedded"
+
+
+class PortTaken(TextmillError):
+    """Another program listens on the port that was asked for."""
+
+    code, title = "port_taken", "Port taken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What the command line says."""
+
+    data_dir: Path
+    port: int | None  #: None: 8080, or another where that is taken
+    workers: int | None  #: model workers on the CPU; None: one for each device
+    devices: tuple[Device, ...]
+    extra_env: Mapping[str, str]  #: further settings for every role
+
+
+class Stack:
+    """The embedded stack of one data folder."""
+
+    def __init__(self, options: StackOptions, announce: Callable[[Event], None]) -> None:
+        self.data_dir = options.data_dir.resolve()
+        self.port = _pick_port(options.port)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.services = EmbeddedServices.prepare(self.data_dir)
+        self.environment = {
+            **self.services.environment(),
+            "TEXTMILL_DATA_DIR": str(self.data_dir),
+            "TEXTMILL_PORT": str(self.port),
+            "TEXTMILL_S3_ALLOWED_PREFIXES": f"s3://{CORPORA}/",
+            **options.extra_env,
+        }
+        self.log_dir = self.data_dir / "logs"
+        self._options = options
+        self._ledger = Ledger.connect(self.settings())
+        self._supervisor = Supervisor(self._specs(), self.log_dir, announce)
+
+    def settings(self) -> Settings:
+        """The settings that the stack's roles run with."""
+        return Settings.from_environment(self.environment)
+
+    def run(self, on_ready: Callable[[ClientConfig], None]) -> None:
+        """Start everything, say so once it is ready to work, keep it running until a signal stops it.
+
+        Raises:
+            StartFailed: a part could not be started.
+        """
+        try:
+            self._supervisor.run(lambda: on_ready(self._publish_client()))
+        finally:
+            self.services.close()
+
+    def stop(self) -> None:
+        """Let :meth:`run` come to its end."""
+        self._supervisor.request_stop()
+
+    def _publish_client(self) -> ClientConfig:
+        """Write where clients find the stack, with a key that works: the one of last time, or a new one."""
+        connections = Connections.open(self.settings())
+        keys = KeyRing(connections.store, connections.ledger)
+        path = self.data_dir / "client.toml"
+        known = ClientConfig.load(path)
+        if known is not None and _valid(keys, known.api_key):
+            api_key = known.api_key
+        else:
+            _, api_key = keys.create(TENANT, KEY_NAME)
+        connections.store.in_bucket(CORPORA).ensure_bucket()
+        config = ClientConfig(url=self.url, api_key=api_key)
+        config.save(path)
+        return config
+
+    # --- children ------------------------------------------------------------------------------------
+
+    def _specs(self) -> list[ChildSpec]:
+        command = [sys.executable, "-m", "server"]
+        env = self.environment
+        control = ChildSpec(
+            name="control",
+            command=[*command, "worker", "--control"],
+            env=env,
+            ready=lambda: self._alive("control"),
+            ready_timeout=60.0,
+            stop_timeout=8.0,
+        )
+        scheduler = ChildSpec(
+            name="scheduler",
+            command=[*command, "scheduler"],
+            env=env,
+            ready=lambda: self._alive("scheduler"),
+            ready_timeout=60.0,
+        )
+        api = ChildSpec(
+            name="api",
+            command=[*command, "api"],
+            env=env,
+            ready=lambda: _answers(f"{self.url}/readyz"),
+            ready_timeout=60.0,
+        )
+        return [*self.services.specs(), control, *self._workers(command), scheduler, api]
+
+    def _workers(self, command: list[str]) -> list[ChildSpec]:
+        devices = list(self._options.devices)
+        count = self._options.workers or len(devices)
+        if count < len(devices) or (count > len(devices) and devices[0].type != "cpu"):
+            raise InvalidRequest.of(
+                "workers", f"expected one for each of the {len(devices)} devices", count
+            )
+        devices += [devices[0]] * (count - len(devices))
+        specs = []
+        for number, device in enumerate(devices):
+            env = dict(self.environment)
+            if device.type == "cpu":
+                threads = max(1, (psutil.cpu_count(logical=False) or 1) // count)
+                env.setdefault("TEXTMILL_TORCH_THREADS", str(threads))
+            env |= device_environment(Settings.from_environment(env), device)
+            specs.append(
+                ChildSpec(
+                    name=f"worker-{number}",
+                    command=[*command, "worker"],
+                    env=env,
+                    ready=lambda: self._alive("model"),
+                    ready_timeout=60.0,
+                    stop_timeout=15.0,
+                    nice=5,
+                )
+            )
+        return specs
+
+    def _alive(self, role: str) -> bool:
+        """Whether a worker of this role has said so and still runs."""
+        try:
+            workers = self._ledger.workers.live()
+        except Unavailable:
+            return False
+        return any(
+            worker.get("role") == role and psutil.pid_exists(int(worker["pid"]))
+            for worker in workers
+        )
+
+
+def _valid(keys: KeyRing, key: str) -> bool:
+    try:
+        keys.check(key)
+    except Unauthenticated:
+        return False
+    return True
+
+
+def _pick_port(asked: int | None) -> int:
+    if asked and not is_free(asked):
+        raise PortTaken(f"port {asked} is taken by another program; choose another with --port")
+    if asked:
+        return asked
+    return DEFAULT_PORT if asked is None and is_free(DEFAULT_PORT) else free_ports(1)[0]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (our own loopback URL)
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def inherited_environment() -> dict[str, str]:
+    """Settings given to the command itself, which hold for every role: all ``TEXTMILL_*`` but connections."""
+    ours = ("TEXTMILL_REDIS_URL", "TEXTMILL_BROKER_URL", "TEXTMILL_PORT", "TEXTMILL_DATA_DIR")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("TEXTMILL_")
+        and name not in ours
+        and not name.startswith(
+            ("TEXTMILL_S3_ENDPOINT", "TEXTMILL_S3_ACCESS", "TEXTMILL_S3_SECRET")
+        )
+    }

@@ -1,0 +1,54 @@
+"""Runs in each Celery pool child: makes its connections, and lets it die with its parent.
+
+Imported because it stands in ``imports`` of the Celery configuration. A spawned child starts from
+nothing, so it reads the settings anew, from the environment that its parent was given.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import orjson
+import structlog
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from jobs.devices import Device
+from jobs.settings import Settings
+from server.connect import Connections
+from server.discovery import discover
+from server.leash import die_with_parent
+from server.logs import configure_logs
+from server.roles.worker import DRAIN_SIGNAL
+from workers.presence import Presence
+from workers.process import WorkerProcess, current, install
+from workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+@worker_process_init.connect(weak=False)
+def start(**_: object) -> None:
+    """Make this process ready for tasks."""
+    die_with_parent()
+    settings = Settings()
+    configure_logs(settings)
+    connections = Connections.open(settings)
+    device = Device(**orjson.loads(settings.device)) if settings.device else None
+    runtime = Runtime(
+        settings=settings,
+        store=connections.store,
+        ledger=connections.ledger,
+        broker=connections.broker,
+        kinds=discover(),
+        device=device,
+    )
+    signal.signal(DRAIN_SIGNAL, lambda *_: runtime.draining.set())
+    presence = Presence(runtime, "model" if device else "control")
+    presence.start()
+    install(WorkerProcess(runtime, presence))
+
+
+@worker_process_shutdown.connect(weak=False)
+def stop(**_: object) -> None:
+    """Say good-bye."""
+    current().presence.leave()
