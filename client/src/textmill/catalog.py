@@ -1,0 +1,122 @@
+"""``tm.kinds`` and ``tm.workers``: what the server can do, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from textmill.call import Call, call
+from textmill.jobs import kind_name
+from textmill.paging import parse_time
+from textmill.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of task that this server can do."""
+
+    name: str
+    summary: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)  #: their JSON schema
+    needs_model: bool = True
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker that reported lately."""
+
+    id: str
+    host: str = ""
+    device: str = ""
+    models: tuple[str, ...] = ()  #: models that it holds in memory
+    job: str | None = None  #: the job that it works on
+    seen_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Whether the server is alive, or ready to work."""
+
+    ok: bool
+    checks: Mapping[str, Any] = field(default_factory=dict)  #: by name, as the server reports them
+
+
+def to_kind(raw: Mapping[str, Any]) -> Kind:
+    """A kind from the API's object."""
+    return Kind(
+        name=raw["name"],
+        summary=raw.get("summary") or "",
+        params=raw.get("params") or {},
+        needs_model=bool(raw.get("needs_model", True)),
+        raw=raw,
+    )
+
+
+def to_worker(raw: Mapping[str, Any]) -> Worker:
+    """A worker from the API's object."""
+    device = raw.get("device")
+    return Worker(
+        id=raw["id"],
+        host=raw.get("host") or "",
+        device=str(device.get("name", "")) if isinstance(device, Mapping) else str(device or ""),
+        models=tuple(str(model) for model in raw.get("models") or ()),
+        job=raw.get("job"),
+        seen_at=parse_time(raw.get("seen_at")),
+        raw=raw,
+    )
+
+
+class Kinds:
+    """The kinds of tasks that the server knows."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def fetch(self) -> Mapping[str, Any]:
+        """The API's object."""
+        answer: Mapping[str, Any] = self._transport.send(call("GET", "kinds")).body
+        return answer
+
+    def list(self) -> tuple[Kind, ...]:
+        """All kinds."""
+        return tuple(to_kind(item) for item in self.fetch()["data"])
+
+    def get(self, name: str) -> Kind:
+        """One kind.
+
+        Raises:
+            KeyError: the server does not know it.
+        """
+        return {kind.name: kind for kind in self.list()}[kind_name(name)]
+
+
+class Workers:
+    """The workers that are alive."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def fetch(self) -> Mapping[str, Any]:
+        """The API's object."""
+        answer: Mapping[str, Any] = self._transport.send(call("GET", "workers")).body
+        return answer
+
+    def list(self) -> tuple[Worker, ...]:
+        """All workers."""
+        return tuple(to_worker(item) for item in self.fetch()["data"])
+
+
+def health(transport: Transport, path: str) -> Health:
+    """What ``/healthz`` or ``/readyz`` says.
+
+    Raises:
+        Unavailable: it says that something is down; ``raw`` names the checks.
+    """
+    body = transport.send(Call(method="GET", path=path, repeatable=True)).body
+    checks = body.get("checks") if isinstance(body, Mapping) else None
+    ok = isinstance(body, Mapping) and body.get("status") == "ok"
+    return Health(ok=ok, checks=checks or {})

@@ -1,0 +1,5 @@
+"""The ``textmill`` command."""
+
+from textmill.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,159 @@
+"""``submit``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from textmill.catalog import Kind
+from textmill.cli.common import Session, connected, next_step, output_path
+from textmill.cli.waiting import wait_and_report
+from textmill.jobs import kind_name
+from textmill.panel import job_panel
+from textmill.params import ParamError, parse_params
+from textmill.progress import UploadBar
+from textmill.source import Source
+
+FORMATS = ("jsonl", "csv", "tsv", "text", "documents")
+#: Ending of the name under which stdin is uploaded, by format.
+_ENDINGS = {"text": "txt", "documents": "txt"}
+
+
+@click.command()
+@click.argument("kind")
+@click.option(
+    "--model", "-m", metavar="REF", help="hf:org/name, registry:name@alias, s3://…, pkg:…"
+)
+@click.option(
+    "--input",
+    "-i",
+    "input_",
+    required=True,
+    metavar="PATH|URI|-",
+    help="A local file (uploaded first), s3://…, the id of an uploaded file, or - for stdin.",
+)
+@click.option(
+    "--param",
+    "-p",
+    "params",
+    multiple=True,
+    metavar="K=V",
+    help="A parameter of the kind: JSON, a comma list, or text. `textmill kinds KIND` lists them.",
+)
+@click.option("--name", metavar="NAME", help="A name for people.")
+@click.option("--priority", type=click.Choice(["high", "normal", "low"]))
+@click.option("--text-field", metavar="FIELD", help="Field or column that holds the text.")
+@click.option("--id-field", metavar="FIELD", help="Field or column that holds the row's own id.")
+@click.option("--carry", multiple=True, metavar="FIELD", help="Field to carry into the results.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="By default from the name's ending; JSON lines on stdin.",
+)
+@click.option("--max-errors", metavar="N|P%", help="Fail past so many failed rows, or a share.")
+@click.option("--metadata", multiple=True, metavar="K=V", help="A note kept with the job.")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="Submitting again with the same key makes no new job."
+)
+@click.option("--wait", is_flag=True, help="Wait until the job ends.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    callback=output_path,
+    help="Save the results there once the job has completed; implies --wait. - is stdout.",
+)
+@connected
+def submit(
+    session: Session,
+    /,
+    *,
+    kind: str,
+    input_: str,
+    params: tuple[str, ...],
+    metadata: tuple[str, ...],
+    max_errors: str | None,
+    format_: str | None,
+    wait: bool,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Submit a job of KIND, such as classify, summarize, translate or fine-tune."""
+    if session.json and output == Path("-"):
+        raise click.UsageError("--json and -o - both want stdout; choose one")
+    notes = _metadata(metadata)
+    with session.client() as tm:
+        known = require_kind(kind, tm.kinds.list())
+        if known.needs_model and not options["model"]:
+            raise click.UsageError(f"{kind} needs a model: --model hf:org/name or registry:name")
+        source, filename = _source(input_, format_)
+        with UploadBar(filename or Path(input_).name) as bar:
+            job = tm.jobs.create(
+                kind=known.name,
+                input=source,
+                filename=filename,
+                format=format_,
+                params=_params(params, known),
+                max_errors=_max_errors(max_errors),
+                metadata=notes,
+                upload_progress=None if session.json else bar.update,
+                **options,
+            )
+        if wait or output is not None:
+            wait_and_report(session, tm, job, output=output)
+            return
+    session.show(job.raw, job_panel(job))
+    session.note(next_step("watch", f"textmill watch {job.id}"))
+
+
+def require_kind(text: str, kinds: Sequence[Kind]) -> Kind:
+    """The kind that was asked for, with hyphens or underscores.
+
+    Raises:
+        click.UsageError: the server does not know it.
+    """
+    by_name = {kind.name: kind for kind in kinds}
+    name = kind_name(text)
+    if name in by_name:
+        return by_name[name]
+    shown = ", ".join(known.replace("_", "-") for known in by_name) or "none"
+    close = get_close_matches(name, by_name, n=1)
+    meant = f" Did you mean {close[0].replace('_', '-')}?" if close else ""
+    raise click.UsageError(f"unknown kind {text!r}; this server knows: {shown}.{meant}")
+
+
+def _params(pairs: tuple[str, ...], kind: Kind) -> dict[str, Any]:
+    try:
+        return parse_params(pairs, kind.params)
+    except ParamError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _source(text: str, format_: str | None) -> tuple[Source, str | None]:
+    if text != "-":
+        return text, None
+    stdin = sys.stdin.buffer
+    if stdin.isatty():
+        raise click.UsageError("--input - reads stdin, but nothing is piped into it")
+    wanted = format_ or "jsonl"
+    return stdin, f"stdin.{_ENDINGS.get(wanted, wanted)}"
+
+
+def _metadata(pairs: tuple[str, ...]) -> dict[str, str]:
+    notes = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"expected --metadata name=value, found {pair!r}")
+        notes[name] = value
+    return notes
+
+
+def _max_errors(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text

@@ -1,0 +1,169 @@
+"""Tables for lists. Pure: values in, something to print out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from textmill.catalog import Kind, Worker
+from textmill.files import File
+from textmill.job import Job
+from textmill.models import Model
+from textmill.params import describe, properties
+from textmill.wording import duration, plain, size, state_style, state_words
+
+
+def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
+    """Jobs, one a line. The id is never cut: it is what the next command needs."""
+    errors = any(job.counts.failed for job in jobs)
+    shown = [("rows", "right"), *([("errors", "right")] if errors else []), ("age", "right")]
+    table = _table("job", "state", "what", *shown)
+    for job in jobs:
+        what = Text(plain(job.name or job.kind), no_wrap=True, overflow="ellipsis")
+        if job.name:
+            what.append(f" · {plain(job.kind)}", style="dim")
+        failed = Text(f"{job.counts.failed:,}", style="yellow") if job.counts.failed else Text("-")
+        table.add_row(
+            Text(job.id, no_wrap=True),
+            Text(state_words(job.status), style=state_style(job.status), no_wrap=True),
+            what,
+            Text(_rows(job), no_wrap=True),
+            *([failed] if errors else []),
+            Text(_age(job.created_at, now), no_wrap=True),
+        )
+    for column in table.columns:
+        column.no_wrap = column.header != "what"  # the only one that may shrink
+    return table
+
+
+def _rows(job: Job) -> str:
+    """How many rows an ended job did; how far one is that runs."""
+    fraction = job.progress.fraction
+    if not job.ended and fraction is not None:
+        return f"{int(fraction * 100)} %"
+    return f"{job.counts.done:,}" if job.counts.done else "-"
+
+
+def files_table(files: Iterable[File], now: datetime) -> Table:
+    """Files, one a line."""
+    table = _table("file", "name", ("size", "right"), ("age", "right"))
+    for file in files:
+        name = Text(plain(file.filename), no_wrap=True, overflow="ellipsis")
+        age = Text(_age(file.created_at, now), no_wrap=True)
+        table.add_row(Text(file.id, no_wrap=True), name, size(file.bytes), age)
+    return table
+
+
+def models_table(models: Iterable[Model]) -> Table:
+    """Models, one a line."""
+    table = _table("model", "newest", ("versions", "right"), "aliases")
+    for model in models:
+        newest = plain(model.versions[-1].version) if model.versions else "-"
+        aliases = ", ".join(
+            f"{plain(alias)} → {plain(version)}" for alias, version in model.aliases.items()
+        )
+        table.add_row(Text(plain(model.name)), newest, str(len(model.versions)), Text(aliases))
+    return table
+
+
+def model_table(model: Model, now: datetime) -> Table:
+    """The versions of one model."""
+    table = _table("version", "aliases", "source", ("size", "right"), ("age", "right"))
+    table.title = Text(plain(model.name), style="bold")
+    table.title_justify = "left"
+    for version in model.versions:
+        aliases = [plain(a) for a, v in model.aliases.items() if str(v) == version.version]
+        table.add_row(
+            Text(plain(version.version)),
+            Text(", ".join(aliases), style="green"),
+            Text(plain(version.source or "-"), overflow="fold"),
+            "-" if version.bytes is None else size(version.bytes),
+            Text(_age(version.created_at, now), no_wrap=True),
+        )
+    return table
+
+
+def kinds_table(kinds: Sequence[Kind]) -> Table:
+    """Kinds, one a line."""
+    table = _table("kind", "does", "parameters")
+    for kind in kinds:
+        known, _ = properties(kind.params, {})
+        names = Text(", ".join(known), style="dim")
+        table.add_row(Text(plain(kind.name), style="bold"), Text(plain(kind.summary)), names)
+    return table
+
+
+def params_table(kind: Kind) -> Table:
+    """The parameters of one kind."""
+    table = _table("parameter", "default", "wants")
+    table.title = Text.assemble((plain(kind.name), "bold"), f"  {plain(kind.summary)}\n")
+    table.title_justify = "left"
+    required = kind.params.get("required", ())
+    known, _ = properties(kind.params, {})
+    for name, schemas in known.items():
+        first: Mapping[str, Any] = schemas[0]
+        default = "required" if name in required else _default(first)
+        wants = Text(plain(describe({"anyOf": schemas}, kind.params)))
+        if first.get("description"):
+            wants.append(f"\n{plain(first['description'])}", style="dim")
+        table.add_row(
+            Text(name, style="bold", no_wrap=True),
+            Text(default, style="yellow" if default == "required" else "dim"),
+            wants,
+        )
+    return table
+
+
+def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
+    """Workers: what each works on, and below it the models that it holds."""
+    table = _table("worker", "device", "works on, and models held", ("seen", "right"))
+    for worker in workers:
+        name = Text(plain(worker.id), overflow="fold")
+        if worker.host and worker.host not in worker.id:
+            name.append(f"\n{plain(worker.host)}", style="dim")
+        busy = Text(plain(worker.job), style="blue") if worker.job else Text("idle", style="dim")
+        for model in worker.models:
+            busy.append(f"\n{plain(model)}", style="dim")
+        device = Text(plain(worker.device), overflow="fold")
+        table.add_row(name, device, busy, Text(_age(worker.seen_at, now), no_wrap=True))
+    return table
+
+
+def now() -> datetime:
+    """The time by this machine's clock, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def _table(*columns: str | tuple[str, str]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        border_style="dim",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        name, justify = column if isinstance(column, tuple) else (column, "left")
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    return table
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    """How long ago, in one unit."""
+    if moment is None:
+        return "-"
+    words = duration(max(0.0, (now - moment).total_seconds())).split()
+    return " ".join(words[:2]) if len(words) > 2 or "." not in words[0] else "now"
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    if "default" not in schema:
+        return "-"
+    default = schema["default"]
+    return "-" if default is None else plain(default)

@@ -1,0 +1,207 @@
+"""``tm.jobs``: submit, follow and cancel jobs, and fetch what they made."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from textmill.call import call
+from textmill.download import json_lines, save, stream_bytes
+from textmill.errors import ApiError
+from textmill.files import Files
+from textmill.job import Job, to_job
+from textmill.paging import Page, every, to_page
+from textmill.progress import JobProgress
+from textmill.source import Source, prepare
+from textmill.transport import Transport
+from textmill.upload import UploadProgress
+from textmill.waiting import Waiter
+
+Output = Literal["results", "errors"]
+
+
+class Jobs:
+    """Everything about jobs. Made by :class:`textmill.Textmill`."""
+
+    def __init__(self, transport: Transport, files: Files) -> None:
+        self._transport = transport
+        self._files = files
+
+    def create(
+        self,
+        *,
+        kind: str,
+        input: Source,  # noqa: A002 - the API's own name
+        model: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        format: str | None = None,  # noqa: A002 - the API's own name
+        text_field: str | None = None,
+        id_field: str | None = None,
+        carry: Sequence[str] = (),
+        filename: str | None = None,
+        priority: str | None = None,
+        max_errors: int | str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        upload_progress: UploadProgress | None = None,
+    ) -> Job:
+        """Submit a job.
+
+        Args:
+            kind: ``classify``, ``summarize``, ``translate``, ``fine_tune``…; a hyphen stands for an underscore.
+            input: a local path (uploaded first), an ``s3://`` URI, an uploaded file or its id, a file open in
+                binary mode, or a list of rows, each an object or a plain text.
+            model: reference such as ``hf:org/name`` or ``registry:name@alias``.
+            format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``documents``; by default from the name's ending.
+            text_field: field or column that holds the text.
+            id_field: field or column that holds the row's own id.
+            carry: further fields to carry along into the results.
+            filename: what an uploaded input is called.
+            max_errors: the job fails past so many failed rows, or past a share such as ``"1%"``.
+            idempotency_key: the same key always gives the same job. One is made up when not given, so that a
+                submission whose answer was lost is never made twice.
+            upload_progress: called with the bytes sent so far and the bytes in all (None where not known).
+
+        Raises:
+            InputError: the input cannot be read.
+            InvalidRequest: a field is wrong; ``errors`` says which.
+            Conflict: the key was used before for another submission.
+        """
+        prepared = prepare(
+            input,
+            self._files,
+            text_field=text_field or "text",
+            filename=filename,
+            reuse=idempotency_key is not None,
+            progress=upload_progress,
+        )
+        options = {
+            "format": format,
+            "text_field": text_field,
+            "id_field": id_field,
+            "carry": list(carry) or None,
+        }
+        body = {
+            "kind": kind_name(kind),
+            "model": model,
+            "name": name,
+            "input": {**prepared.entry, **_given(options)},
+            "params": dict(params or {}) or None,
+            "priority": priority,
+            "max_errors": max_errors,
+            "metadata": dict(metadata or {}) or None,
+        }
+        request = call("POST", "jobs", body=_given(body), repeatable=True)
+        request = request.with_headers(Idempotency_Key=idempotency_key or str(uuid.uuid4()))
+        try:
+            return self.adopt(self._transport.send(request).body)
+        except ApiError as error:
+            if prepared.uploaded is not None:
+                error.hint = (
+                    f"The input was uploaded as {prepared.uploaded.id}; "
+                    "give this id as input to submit it again without uploading."
+                )
+            raise
+
+    def get(self, job_id: str) -> Job:
+        """One job as it is now."""
+        return self.adopt(self._transport.send(call("GET", "jobs", job_id)).body)
+
+    def poll(self, job_id: str, *, seconds: int, etag: str | None) -> tuple[Job | None, str | None]:
+        """The job once it differs from the state that ``etag`` names, and its new ETag.
+
+        Args:
+            seconds: how long the server may hold the call until something changes, at most 30.
+
+        Returns:
+            None instead of the job when nothing changed.
+        """
+        request = call("GET", "jobs", job_id, query={"wait": seconds} if etag and seconds else None)
+        if etag:
+            request = request.with_headers(If_None_Match=etag)
+        reply = self._transport.send(request.allowing(seconds))
+        if reply.status == 304:
+            return None, etag
+        return self.adopt(reply.body), reply.headers.get("etag")
+
+    def page(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Page[Job]:
+        """One page of jobs, newest first."""
+        query = {
+            "status": status,
+            "kind": kind_name(kind) if kind else None,
+            "name": name,
+            "after": after,
+            "limit": limit,
+        }
+        return to_page(self._transport.send(call("GET", "jobs", query=query)).body, self.adopt)
+
+    def list(
+        self, *, status: str | None = None, kind: str | None = None, name: str | None = None
+    ) -> Iterator[Job]:
+        """All jobs that fit, newest first."""
+        return every(lambda after: self.page(status=status, kind=kind, name=name, after=after))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; rows done so far are kept.
+
+        Raises:
+            Conflict: it has ended, or is being finished.
+        """
+        request = call("POST", "jobs", job_id, "cancel", repeatable=True)
+        return self.adopt(self._transport.send(request).body)
+
+    def wait(
+        self,
+        job: Job,
+        *,
+        progress: bool | Callable[[Job], object] = False,
+        timeout: float | None = None,
+    ) -> Job:
+        """See :meth:`textmill.Job.wait`."""
+        waiter = Waiter(self.poll, self._transport.policy)
+        if progress is True:
+            with JobProgress() as shown:
+                return waiter.wait(job, notify=shown.update, timeout=timeout)
+        return waiter.wait(job, notify=progress or None, timeout=timeout)
+
+    def content(self, job_id: str, output: Output, *, partial: bool = False) -> Iterator[bytes]:
+        """The results or errors as JSONL, piece by piece; a broken download goes on where it was."""
+        request = call("GET", "jobs", job_id, output, query={"partial": partial or None})
+        return stream_bytes(self._transport, request, resumable=not partial)
+
+    def rows(
+        self, job_id: str, output: Output, *, partial: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """The results or errors, row by row."""
+        return json_lines(self.content(job_id, output, partial=partial))
+
+    def download(
+        self, job_id: str, path: str | Path, *, output: Output = "results", partial: bool = False
+    ) -> Path:
+        """Save the results or errors as JSONL. The file appears whole or not at all."""
+        save(self.content(job_id, output, partial=partial), Path(path))
+        return Path(path)
+
+    def adopt(self, raw: Mapping[str, Any]) -> Job:
+        """A job from the API's object, bound to this server."""
+        return to_job(raw, self)
+
+
+def kind_name(text: str) -> str:
+    """A kind as HTTP names it: ``fine-tune`` becomes ``fine_tune``."""
+    return text.replace("-", "_")
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,92 @@
+"""``tm.models``: the registry of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from textmill.call import call
+from textmill.job import Job
+from textmill.jobs import Jobs
+from textmill.paging import Page, every, parse_time, to_page
+from textmill.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One version of a model. Never changes."""
+
+    version: str
+    created_at: datetime | None = None
+    source: str | None = None  #: where it came from: a reference, or the job that trained it
+    bytes: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model of the registry."""
+
+    name: str
+    versions: tuple[ModelVersion, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)  #: alias to version
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def to_model(raw: Mapping[str, Any]) -> Model:
+    """A model from the API's object."""
+    return Model(
+        name=raw["name"],
+        versions=tuple(_version(item) for item in raw.get("versions") or ()),
+        aliases=raw.get("aliases") or {},
+        raw=raw,
+    )
+
+
+def _version(raw: Mapping[str, Any]) -> ModelVersion:
+    source = raw.get("source")
+    return ModelVersion(
+        version=str(raw["version"]),
+        created_at=parse_time(raw.get("created_at")),
+        source=source if isinstance(source, str) or source is None else _origin(source),
+        bytes=raw.get("bytes"),
+        raw=raw,
+    )
+
+
+def _origin(source: Mapping[str, Any]) -> str:
+    """A source that the server describes by several fields, on one line."""
+    return ", ".join(f"{name} {value}" for name, value in source.items() if value is not None)
+
+
+class Models:
+    """The models of the registry."""
+
+    def __init__(self, transport: Transport, jobs: Jobs) -> None:
+        self._transport = transport
+        self._jobs = jobs
+
+    def page(self, *, after: str | None = None, limit: int | None = None) -> Page[Model]:
+        """One page of models."""
+        request = call("GET", "models", query={"after": after, "limit": limit})
+        return to_page(self._transport.send(request).body, to_model)
+
+    def list(self) -> Iterator[Model]:
+        """All models."""
+        return every(lambda after: self.page(after=after))
+
+    def get(self, name: str) -> Model:
+        """One model with its versions and aliases."""
+        return to_model(self._transport.send(call("GET", "models", name)).body)
+
+    def alias(self, name: str, alias: str, version: str) -> Any:
+        """Let ``registry:name@alias`` mean this version from now on. Returns the API's object."""
+        request = call("PUT", "models", name, "aliases", alias, body={"version": version})
+        return self._transport.send(request).body
+
+    def import_model(self, ref: str, *, name: str) -> Job:
+        """Bring a model into the registry. The job's only result says which ``version`` it became."""
+        request = call("POST", "models", body={"ref": ref, "name": name})
+        return self._jobs.adopt(self._transport.send(request).body)
