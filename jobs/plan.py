@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from jobs.spec import InputFormat
 
 #: Bytes of text that one shard holds when no speed is known yet: a few seconds on a slow CPU.
-DEFAULT_SHARD_BYTES = 128 << 10
+DEFAULT_SHARD_BYTES = 32 << 10
 MIN_SHARD_BYTES = 4 << 10
 
 

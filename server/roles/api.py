@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -13,9 +13,6 @@ from jobs.settings import Settings
 from server.connect import Connections
 from server.discovery import discover
 from server.logs import configure_logs
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 
 def build_app(settings: Settings) -> Flask:
@@ -62,9 +59,9 @@ class _Gunicorn(BaseApplication):
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> WSGIApplication:
+    def load(self) -> Any:
         configure_logs(self._settings)
-        return build_app(self._settings).wsgi_app
+        return build_app(self._settings)
 
 
 def run(settings: Settings) -> None:

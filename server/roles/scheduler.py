@@ -37,10 +37,7 @@ def _announce(connections: Connections) -> None:
     facts = {"id": name, "host": host, "role": "scheduler", "pid": os.getpid(), "device": None}
     while True:
         try:
-            now = int(time.time() * 1000)
-            connections.ledger.workers.announce(
-                name, {**facts, "models": [], "job": None, "seen_at": now}
-            )
+            connections.ledger.workers.announce(name, {**facts, "models": [], "job": None})
         except Unavailable as error:
             log.warning("not announced", reason=error.detail)
         time.sleep(PRESENCE_MS / 1000 / 4)
