@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import ClientDisconnected
 
 from api import files, jobs, models, problems, results, system
 from api.auth import authenticate
@@ -12,6 +13,9 @@ from api.services import Services
 from jobs.ids import new_token
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+#: Most bytes of a refused body that are read all the same.
+_DRAIN_BYTES = 64 << 20
 
 
 def create_app(services: Services) -> Flask:
@@ -38,7 +42,22 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
+    _drain()
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def _drain() -> None:
+    """Read what an early answer left of the body.
+
+    gunicorn closes a connection with an unread body without having said so: a client that is still sending would
+    lose the answer, and one that keeps connections open its next request.
+    """
+    left = _DRAIN_BYTES
+    try:
+        while left > 0 and (piece := request.stream.read(min(left, 1 << 20))):
+            left -= len(piece)
+    except (ClientDisconnected, OSError):
+        return  # nobody waits for the answer

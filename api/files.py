@@ -19,8 +19,8 @@ blueprint = Blueprint("files", __name__)
 
 _READ_BYTES = 1 << 18
 
-#: Multipart fields beside the file itself may not be larger than this.
-_FIELD_BYTES = 1 << 16
+#: The headers of a multipart part may not be larger than this.
+_HEADER_BYTES = 1 << 16
 
 
 @blueprint.post("/files")
@@ -100,7 +100,9 @@ def _multipart_file() -> tuple[str, BinaryIO]:
     boundary = request.mimetype_params.get("boundary", "")
     if not boundary:
         raise MalformedBody("the multipart body has no boundary")
-    events = _events(MultipartDecoder(boundary.encode("latin-1"), _FIELD_BYTES))
+    # The decoder's limit is for what it holds: at most one piece as read beside unfinished headers.
+    limit = _READ_BYTES + _HEADER_BYTES
+    events = _events(MultipartDecoder(boundary.encode("latin-1"), limit))
     for event in events:
         if isinstance(event, File):
             if event.name != "file":

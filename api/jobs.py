@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import orjson
 from flask import Blueprint, Response, request
 
 from api.models import resolve_model
-from api.requests import between, json_body, no_query, page_limit, query
+from api.requests import between, idempotency_key, json_body, no_query, page_limit, query
 from api.responses import json_response, page_response
 from api.services import caller, services
 from jobs.errors import InvalidRequest, NotFound, TooLarge
@@ -34,7 +33,7 @@ def submit() -> Response:
     no_query()
     at, tenant = services(), caller().tenant
     spec = json_body(JobSpec, at.settings.max_request_bytes)
-    key = _idempotency_key()
+    key = idempotency_key()
     kind = at.kinds.require(spec.kind)
     parse_params(kind, spec.params)
     model = resolve_model(kind, spec.model)
@@ -64,17 +63,6 @@ def _check_input(spec: JobSpec, tenant: str) -> None:
             allowed=at.settings.s3_allowed_prefixes,
             field="input.uri",
         )
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        raise InvalidRequest.of(
-            "header:Idempotency-Key",
-            "expected 1 to 255 printable ASCII characters without spaces",
-            key,
-        )
-    return key
 
 
 @blueprint.get("/jobs/<job_id>")

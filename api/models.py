@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.requests import json_body, no_query
-from api.responses import json_response
+from api.requests import idempotency_key, json_body, no_query, page_limit
+from api.responses import json_response, page_response
 from api.services import caller, services
 from jobs.errors import FieldError, InvalidRequest, NotFound, UnknownModel
 from jobs.kinds import Kind
@@ -52,8 +52,10 @@ def resolve_model(kind: Kind, text: str | None) -> dict[str, Any] | None:
 
 def _check_reachable(ref: ModelRef, text: str) -> None:
     settings = services().settings
-    if ref.scheme is Scheme.PKG and importlib.util.find_spec(ref.location) is None:
-        raise _unknown(text, f"no package {ref.location} is installed on the server")
+    if ref.scheme is Scheme.PKG:
+        spec = importlib.util.find_spec(ref.location)
+        if spec is None or not spec.submodule_search_locations:
+            raise _unknown(text, f"no package {ref.location} is installed on the server")
     if ref.scheme is Scheme.FILE and not settings.allow_file_models:
         raise InvalidRequest.of("model", "file: models are off on this server", text)
     if ref.scheme is Scheme.S3:
@@ -106,22 +108,29 @@ def import_model() -> Response:
         input=InputSpec(items=[{"text": body.ref}]),
     )
     model = resolve_model(at.kinds.require(IMPORT_KIND), body.ref)
-    record, _ = at.submissions.submit(caller().tenant, spec, model)
-    return json_response(record.public(), 201, {"Location": f"/v1/jobs/{record.id}"})
+    record, new = at.submissions.submit(caller().tenant, spec, model, idempotency_key())
+    return json_response(
+        record.public(), 201 if new else 200, {"Location": f"/v1/jobs/{record.id}"}
+    )
 
 
 @blueprint.get("/models")
 def listing() -> Response:
-    """The caller's models."""
-    no_query()
-    registry, tenant = services().registry, caller().tenant
-    found = []
-    for name in registry.names(tenant):
+    """The caller's models, by name."""
+    no_query("after", "limit")
+    after, limit = request.args.get("after", ""), page_limit()
+    found: list[dict[str, Any]] = []
+    for name in sorted(services().registry.names(caller().tenant)):
+        if name <= after:
+            continue
         try:
-            found.append(_public(name))
+            model = _public(name)
         except NotFound:
             continue  # its first version is still being uploaded
-    return json_response({"data": found, "has_more": False, "next_after": None})
+        if len(found) == limit:
+            return page_response(found, True, key="name")
+        found.append(model)
+    return page_response(found, False, key="name")
 
 
 @blueprint.get("/models/<name>")

@@ -37,6 +37,7 @@ def problem(
 def _from_error(error: TextmillError) -> Response:
     fields = [asdict(field) for field in error.fields]
     response = problem(error.status, error.code, error.title, error.detail, fields)
+    response.headers.update(error.headers)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:

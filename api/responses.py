@@ -19,9 +19,9 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     )
 
 
-def page_response(items: list[dict[str, Any]], has_more: bool) -> Response:
-    """One page of a listing."""
-    last = items[-1]["id"] if items and has_more else None
+def page_response(items: list[dict[str, Any]], has_more: bool, key: str = "id") -> Response:
+    """One page of a listing; the next one follows the last item's ``key``."""
+    last = items[-1][key] if items and has_more else None
     return json_response({"data": items, "has_more": has_more, "next_after": last})
 
 
@@ -75,3 +75,4 @@ class _Unsatisfiable(InvalidRequest):
 
     def __init__(self, size: int) -> None:
         super().__init__(f"expected one range of bytes within 0-{max(0, size - 1)}")
+        self.headers = {"Content-Range": f"bytes */{size}"}

@@ -34,6 +34,7 @@ class TextmillError(Exception):
         self.detail = detail
         self.fields = tuple(fields)
         self.retry_after = retry_after  #: seconds after which trying again makes sense
+        self.headers: dict[str, str] = {}  #: further headers of the HTTP answer
 
 
 class InvalidRequest(TextmillError):

@@ -253,6 +253,8 @@ class ObjectStore:
     ) -> Iterator[bytes]:
         """The bytes of an object in pieces of at most 1 MiB; goes on by itself where a connection broke.
 
+        All bytes are of one version of the object, also where it went on.
+
         Args:
             name: the object.
             offset: first byte wanted.
@@ -261,7 +263,7 @@ class ObjectStore:
 
         Raises:
             ObjectMissing: no object has this name.
-            ObjectChanged: the object has another ETag.
+            ObjectChanged: the object has another ETag, or was replaced meanwhile.
         """
         if length == 0:
             return
@@ -280,6 +282,7 @@ class ObjectStore:
                     request_headers=headers,
                 )
                 try:
+                    headers["If-Match"] = response.headers["ETag"]
                     for chunk in response.stream(CHUNK_BYTES):
                         done += len(chunk)
                         yield chunk

@@ -81,27 +81,40 @@ def encode_part(rows: RowRange, results: list[bytes], errors: list[bytes]) -> by
         errors_bytes=len(second),
         sha256=hashlib.sha256(first + second).hexdigest(),
     )
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    return compressor.compress(header.encode() + first + second)
+    return _compressed(header.encode() + first + second)
 
 
 def encode_shard(lines: Iterable[bytes]) -> bytes:
     """The object of a shard."""
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(b"".join(lines))
+    return _compressed(b"".join(lines))
 
 
 def decode_shard(data: bytes) -> list[Row | BadRow]:
-    """The rows of a shard, in order."""
+    """The rows of a shard, in order.
+
+    Raises:
+        DamagedPart: it is not what was written.
+    """
     text = b"".join(_decompressed([data]))
     return [decode_shard_row(line) for line in text.splitlines()]
+
+
+def _compressed(data: bytes) -> bytes:
+    # zstd's own checksum also covers the header of a part, which the SHA-256 in it cannot.
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(data)
 
 
 def _decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     for chunk in chunks:
-        yield decompressor.decompress(chunk)
-    if not decompressor.eof:
-        raise DamagedPart("the object ends in the middle")
+        if decompressor.eof:
+            raise DamagedPart("the object goes on behind its end")
+        try:
+            yield decompressor.decompress(chunk)
+        except zstandard.ZstdError as error:
+            raise DamagedPart(f"the object cannot be decompressed ({error})") from error
+    if not decompressor.eof or decompressor.unused_data:
+        raise DamagedPart("the object is shorter or longer than it was written")
 
 
 def open_part(

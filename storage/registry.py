@@ -91,7 +91,8 @@ class Registry:
         Raises:
             NotFound: there is no such version.
         """
-        if not is_model_name(name) or not is_model_name(version):
+        known = is_model_name(name) and is_model_name(version) and version != _ALIASES.rstrip("/")
+        if not known:
             raise NotFound("no such model in the registry")
         try:
             data = self._store.get_json(TenantNames(tenant).model_version(name, version) + _RECORD)

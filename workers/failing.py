@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
 from jobs.errors import JobFailure, TextmillError
+from jobs.kinds import Kind
+from workers.lease import Drain, JobStopped, LeaseLost
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def kind_faults(kind: Kind) -> Iterator[None]:
+    """Turn a bug of a kind into the failure of the job that met it.
+
+    Kinds come from third parties too. The same rows would fail again, so trying again is no help.
+
+    Raises:
+        JobFailure: ``kind_broken``.
+    """
+    try:
+        yield
+    except (TextmillError, Drain, LeaseLost, JobStopped):
+        raise
+    except Exception as error:
+        raise broken(kind, error) from error
+
+
+def broken(kind: Kind, error: Exception) -> JobFailure:
+    """The failure of a job that met a bug of its kind."""
+    log.error("kind failed", kind=kind.name, exc_info=error)
+    return JobFailure("kind_broken", f"kind {kind.name} failed: {type(error).__name__}: {error}")
 
 
 def fail_job(runtime: Runtime, job_id: str, failure: TextmillError) -> None:

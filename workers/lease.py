@@ -24,6 +24,10 @@ class JobStopped(Exception):
     """The job was cancelled or failed: nothing more may be computed or committed for it."""
 
 
+class Drain(Exception):
+    """The worker must stop soon: commit what is done and give the rest back."""
+
+
 class Lease:
     """Renews a lease in the background, and knows when it can no longer be trusted.
 

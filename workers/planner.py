@@ -17,11 +17,11 @@ from jobs.names import JobNames
 from jobs.params import parse_params
 from jobs.plan import CutRule, Plan, ShardLimits, cut_rule
 from jobs.ranges import RowRange
-from jobs.rows import BadRow, Row, encode_shard_row
+from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
 from storage.ledger import Answer
 from storage.parts import encode_shard
 from storage.submission import SubmittedJob
-from workers.failing import fail_job
+from workers.failing import broken, fail_job
 from workers.runtime import Runtime
 from workers.sources import pin_sources, read_options, stream_rows
 
@@ -77,6 +77,13 @@ def cut(
         size += len(line)
     if held:
         yield RowRange(start, start + len(held)), held
+
+
+def _check(kind: Kind, row: Row, params: Any) -> RowFailure | None:
+    try:
+        return kind.check(row, params)
+    except Exception as error:
+        raise broken(kind, error) from error
 
 
 def plan_job(runtime: Runtime, job_id: str) -> None:
@@ -164,7 +171,7 @@ class _Planning:
             self._keep_lease()
             self._duplicates.count(row)
             checked: Row | BadRow = row
-            if isinstance(row, Row) and (failure := kind.check(row, params)) is not None:
+            if isinstance(row, Row) and (failure := _check(kind, row, params)) is not None:
                 checked = BadRow(row.index, failure, "input", row.index + 1, row.custom_id)
             yield row.index, encode_shard_row(checked)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from typing import Any
 
 import structlog
@@ -60,8 +59,7 @@ class Presence:
     def _announce(self) -> None:
         while True:
             try:
-                facts = {**self._facts, "seen_at": int(time.time() * 1000)}
-                self._ledger.workers.announce(self._worker_id, facts)
+                self._ledger.workers.announce(self._worker_id, self._facts)
             except Unavailable as error:
                 log.warning("not announced", reason=error.detail)
             self._change.wait(PRESENCE_MS / 1000 / 4)

@@ -29,10 +29,11 @@ from jobs.rows import (
 )
 from nlp.cache import ModelCache
 from storage.ledger import Answer
+from storage.objects import ObjectMissing
 from storage.parts import decode_shard, encode_part
 from storage.submission import SubmittedJob
-from workers.failing import fail_job
-from workers.lease import JobStopped, Lease, LeaseLost
+from workers.failing import fail_job, kind_faults
+from workers.lease import Drain, JobStopped, Lease, LeaseLost
 from workers.model_files import ModelFiles
 from workers.presence import Presence
 from workers.runtime import Runtime
@@ -43,10 +44,6 @@ log = structlog.get_logger(__name__)
 _OPEN_JOBS = 4
 
 Value = TypeVar("Value")
-
-
-class Drain(Exception):
-    """The worker must stop soon: commit what is done and give the rest back."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,12 @@ class ModelWorker:
         except (JobFailure, InvalidRequest) as failure:
             fail_job(self._runtime, job_id, failure)
             return
+        except Unavailable:
+            # A model hub or store that is away must not keep other jobs waiting behind this one.
+            record = self._runtime.ledger.jobs.find(job_id)
+            if record is not None:
+                self._runtime.ledger.ranges.defer(job_id, record.priority)
+            raise
         token, claimed = new_token(), time.monotonic()
         rows = self._runtime.ledger.ranges.claim(job_id, token)
         if rows is None:
@@ -165,14 +168,16 @@ class ModelWorker:
             started = time.monotonic()
             ref = ModelRef.parse(job.model["ref"])
             folder = self._files.folder(job.tenant, ref)
-            model = self._cache.get(job.model_key, kind, folder, params.precision)
+            with kind_faults(kind):
+                model = self._cache.get(job.model_key, kind, folder, params.precision)
             self._presence.holding(self._cache.resident())
             self._runtime.ledger.jobs.set_model(job_id, {**job.model, **model.describe()})
             log.info(
                 "model ready", model=job.model_key, seconds=round(time.monotonic() - started, 1)
             )
-        context = RunContext(device=self._device)
-        return OpenJob(job, names, kind, params, model, kind.prepare(model, params, context))
+        with kind_faults(kind):
+            state = kind.prepare(model, params, RunContext(device=self._device))
+        return OpenJob(job, names, kind, params, model, state)
 
     # --- one range ---------------------------------------------------------------------------------
 
@@ -198,24 +203,17 @@ class ModelWorker:
 
     def _shard_of(self, opened: OpenJob, lease: Lease) -> list[Row | BadRow]:
         """The rows of the lease. After a partial commit its range starts inside the shard that was planned."""
-        name = opened.names.shard(lease.rows)
-        store = self._runtime.store
-        exists = _persist(lease, lambda: store.exists(name))
-        if exists:
-            return decode_shard(_persist(lease, lambda: store.get(name)))
-        # Shards are named by range and sorted, so the one that holds our first row is the last that starts
-        # no later than it.
-        prefix = opened.names.prefix + "shards/"
-        wanted = f"{lease.rows.start:012d}-"
-        holder = None
-        for info in _persist(lease, lambda: list(store.list(prefix))):
-            if info.name.removeprefix(prefix)[:13] > wanted:
-                break
-            holder = info.name
-        if holder is None:
-            raise JobFailure("internal_error", f"no shard holds rows {lease.rows}")
-        shard = decode_shard(_persist(lease, lambda: store.get(holder)))
-        return [row for row in shard if lease.rows.start <= row.index < lease.rows.stop]
+        store, names = self._runtime.store, opened.names
+
+        def fetch() -> bytes:
+            try:
+                return store.get(names.shard(lease.rows))
+            except ObjectMissing:
+                origin = self._runtime.ledger.ranges.origin(lease.job_id, lease.rows)
+                return store.get(names.shard(origin))
+
+        rows = decode_shard(_persist(lease, fetch))
+        return [row for row in rows if lease.rows.start <= row.index < lease.rows.stop]
 
     def _run_window(
         self,
@@ -227,7 +225,8 @@ class ModelWorker:
         good = [row for row in window if isinstance(row, Row)]
         outcomes: list[Outcome] = []
         if good:
-            outcomes = self._run_kind(opened, good, context)
+            with kind_faults(opened.kind):
+                outcomes = opened.kind.run(opened.model, opened.state, good, opened.params, context)
         context.tick(0)
         if len(outcomes) != len(good):
             raise JobFailure(
@@ -265,18 +264,6 @@ class ModelWorker:
         )
         output = {"model": version.name, "version": version.version, **success.output}
         return Success(output, success.usage)
-
-    def _run_kind(self, opened: OpenJob, rows: list[Row], context: RunContext) -> list[Outcome]:
-        try:
-            return opened.kind.run(opened.model, opened.state, rows, opened.params, context)
-        except (Drain, LeaseLost, JobStopped, JobFailure):
-            raise
-        except Exception as error:
-            # Kinds come from third parties too. The same rows would fail again, so trying again is no help.
-            log.exception("kind failed", kind=opened.kind.name, job=opened.job.id)
-            raise JobFailure(
-                "kind_broken", f"kind {opened.kind.name} failed: {type(error).__name__}: {error}"
-            ) from error
 
     def _commit(self, opened: OpenJob, lease: Lease, work: Work) -> None:
         ledger, store = self._runtime.ledger, self._runtime.store

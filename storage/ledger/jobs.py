@@ -126,20 +126,21 @@ class JobTable:
     def _newest_first(self, tenant: str, after: str | None) -> Iterator[JobRecord]:
         key = f"tenant:{tenant}:jobs"
         client = self._client.redis
-        start = 0
-        if after is not None:
-            with ledger_faults():
-                rank = cast("int | None", client.zrevrank(key, after))
-            if rank is None:
-                raise NotFound(f"no job {after} to go on after")
-            start = rank + 1
         while True:
+            start = 0
+            if after is not None:
+                # By id, for the ranks move with every job that comes in meanwhile.
+                with ledger_faults():
+                    rank = cast("int | None", client.zrevrank(key, after))
+                if rank is None:
+                    raise NotFound(f"no job {after} to go on after")
+                start = rank + 1
             with ledger_faults():
                 ids = cast("list[str]", client.zrevrange(key, start, start + _PAGE - 1))
             yield from self._read(ids)
             if len(ids) < _PAGE:
                 return
-            start += _PAGE
+            after = ids[-1]
 
     def active(self) -> set[str]:
         """Ids of all jobs that have not ended."""
@@ -148,11 +149,7 @@ class JobTable:
 
     def set_model(self, job_id: str, model: dict[str, Any]) -> None:
         """Say what the job's model turned out to be; shown in its ``model`` block."""
-        with ledger_faults():
-            pipe = self._client.redis.pipeline(transaction=True)
-            pipe.hset(f"job:{job_id}", "model", _dumps(model))
-            pipe.hincrby(f"job:{job_id}", "version", 1)
-            pipe.execute()
+        self._client.call("set_model", job_id, _dumps(model))
 
     def cancel(self, job_id: str) -> tuple[bool, Status]:
         """Decide that a job is cancelled; whether this call did it, and the status after it."""

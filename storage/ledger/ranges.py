@@ -9,7 +9,7 @@ from typing import cast
 
 from jobs.ranges import RowRange
 from jobs.rows import Usage
-from jobs.states import Status
+from jobs.states import Priority, Status
 from storage.ledger.scripts import Argument, LedgerClient, ledger_faults
 
 #: A job that has waited this long is served even by a worker that must load its model first, in ms.
@@ -92,6 +92,17 @@ class RangeTable:
         """Lease the first pending range. The same token gets the same lease again."""
         name = self._client.call("claim", job_id, token, self._lease_ms, self._now)
         return RowRange.parse(name) if name else None
+
+    def origin(self, job_id: str, rows: RowRange) -> RowRange:
+        """The planned range whose shard holds these rows: the range itself, or what it was split from."""
+        with ledger_faults():
+            name = self._client.redis.hget(f"job:{job_id}:origins", str(rows))
+        return RowRange.parse(cast(str, name)) if name else rows
+
+    def defer(self, job_id: str, priority: Priority) -> None:
+        """Let others go first, as if this job had been served: it cannot be worked on just now."""
+        with ledger_faults():
+            self._client.redis.zadd(f"runnable:{priority}", {job_id: 1}, xx=True, incr=True)
 
     def heartbeat(self, job_id: str, rows: RowRange, token: str) -> Answer:
         """Renew a lease: ``ok``, ``lost`` or ``stop``."""

@@ -16,6 +16,9 @@ from jobs.settings import Settings
 
 Argument = str | bytes | int | float
 
+#: Codes of errors by which Redis says that it takes no writes for a while.
+_NO_WRITES = frozenset({"OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS"})
+
 
 @contextmanager
 def ledger_faults() -> Iterator[None]:
@@ -25,11 +28,12 @@ def ledger_faults() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable(f"Redis cannot be reached ({type(error).__name__})") from error
     except redis.ResponseError as error:
-        message = str(error)
-        if "NOEPOCH" in message:
+        # redis-py takes the codes that it knows off the message and leaves the others in it.
+        code = error.status_code or str(error).partition(" ")[0]
+        if code == "NOEPOCH":
             raise Unavailable("the ledger is being built; nothing was changed") from error
-        if message.startswith(("OOM", "LOADING", "MISCONF", "READONLY", "MASTERDOWN")):
-            raise Unavailable(f"Redis takes no writes now: {message.split(' ', 1)[0]}") from error
+        if code in _NO_WRITES:
+            raise Unavailable(f"Redis takes no writes now: {code}") from error
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import orjson
@@ -29,21 +28,28 @@ class WorkerTable:
     def announce(self, worker_id: str, facts: dict[str, Any]) -> None:
         """Say that a worker lives, and what it holds."""
         with ledger_faults():
-            self._client.redis.set(f"worker:{worker_id}", orjson.dumps(facts), px=PRESENCE_MS)
+            entry = {**facts, "seen_at": self._now()}
+            self._client.redis.hset("workers", worker_id, orjson.dumps(entry))
 
     def leave(self, worker_id: str) -> None:
         """Say that a worker has stopped."""
         with ledger_faults():
-            self._client.redis.delete(f"worker:{worker_id}")
+            self._client.redis.hdel("workers", worker_id)
 
     def live(self) -> list[dict[str, Any]]:
-        """What the live workers say of themselves, by id."""
+        """What the live workers say of themselves, by id; ``seen_at`` is in ms."""
         with ledger_faults():
-            keys = sorted(
-                cast("Iterator[str]", self._client.redis.scan_iter("worker:*", count=500))
-            )
-            values = cast("list[str | None]", self._client.redis.mget(keys)) if keys else []
-        return [orjson.loads(value) for value in values if value]
+            now = self._now()
+            said = cast("dict[str, str]", self._client.redis.hgetall("workers"))
+            workers = {name: orjson.loads(text) for name, text in said.items()}
+            gone = [name for name, facts in workers.items() if facts["seen_at"] < now - PRESENCE_MS]
+            if gone:
+                self._client.redis.hdel("workers", *gone)
+        return [workers[name] for name in sorted(workers) if name not in gone]
+
+    def _now(self) -> int:
+        seconds, micros = self._client.redis.time()
+        return seconds * 1000 + micros // 1000
 
     def count(self, role: str = "model") -> int:
         """How many workers of a role live; at least 1, for plans made before the first came up."""

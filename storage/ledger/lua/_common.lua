@@ -10,12 +10,13 @@
 --   job:<id>:expiry       zset    leased ranges, by the time at which their lease ends (ms)
 --   job:<id>:tokens       hash    token of a live lease -> its range, to answer a repeated claim
 --   job:<id>:attempts     hash    range -> claims that ended neither in a commit nor in a release
+--   job:<id>:origins      hash    piece of a split range -> the planned range whose shard holds its rows
 --   job:<id>:done         zset    <range>.<token> of committed parts, by first row
 --   tenant:<t>:jobs       zset    the tenant's job ids, by time of submission (ms)
 --   active                set     ids of jobs that have not ended
 --   runnable:<priority>   zset    ids of jobs with pending ranges, by virtual time (shards served)
 --   slots                 zset    invitations that are out, by the time at which they lapse (ms)
---   worker:<id>           string  what a live worker says of itself, with a time to live
+--   workers               hash    id of a worker -> what it last said of itself, with its time (JSON)
 --   speeds                hash    <kind>|<model>|<device> -> shard bytes a second, averaged
 --   key:<id>              string  an API key's record
 --
@@ -40,6 +41,10 @@ local function job_key(id) return 'job:' .. id end
 local function touch(id) redis.call('HINCRBY', job_key(id), 'version', 1) end
 
 local function field(id, name) return redis.call('HGET', job_key(id), name) or '' end
+
+local function ended(status)
+  return status == 'completed' or status == 'failed' or status == 'expired' or status == 'cancelled'
+end
 
 local function not_runnable(id)
   redis.call('ZREM', 'runnable:' .. field(id, 'priority'), id)
@@ -82,7 +87,8 @@ local function check_errors(id)
   local share = field(id, 'max_error_share')
   local limit = nil
   if rows ~= '' then limit = tonumber(rows) end
-  if share ~= '' and total >= 0 then limit = tonumber(share) * total end
+  -- Shares are multiples of a millionth; the half of one undoes the rounding of 0.29 * 100 = 28.999….
+  if share ~= '' and total >= 0 then limit = math.floor(tonumber(share) * total + 5e-7) end
   if limit and failed > limit then
     decide(id, 'failed', 'finalizing', cjson.encode({
       code = 'too_many_errors',

@@ -19,6 +19,8 @@ end_lease(id, range, token)
 redis.call('HDEL', job .. ':attempts', range)
 if rest ~= '' then
   redis.call('HSET', job .. ':ranges', range, 's')
+  local origin = redis.call('HGET', job .. ':origins', range) or range
+  redis.call('HSET', job .. ':origins', rest, origin)
   add_pending(id, rest, clock(ARGV[11]))
 end
 redis.call('HSET', job .. ':ranges', done, 'd:' .. token)

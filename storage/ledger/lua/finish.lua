@@ -3,19 +3,18 @@
 -- ARGV: id, ended status, ended_at (ms), then field, value, ... as the manifest has them
 -- Returns 1, or 0 when it had ended before.
 require_epoch()
-local id, ended = ARGV[1], ARGV[2]
+local id, last = ARGV[1], ARGV[2]
 local job = job_key(id)
 local status = field(id, 'status')
-if status == '' or status == 'completed' or status == 'failed' or status == 'expired'
-  or status == 'cancelled' then
+if status == '' or ended(status) then
   redis.call('SREM', 'active', id)
   return 0
 end
-redis.call('HSET', job, 'status', ended, 'ended_at', ARGV[3], unpack(ARGV, 4))
+redis.call('HSET', job, 'status', last, 'ended_at', ARGV[3], unpack(ARGV, 4))
 redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state')
 not_runnable(id)
 redis.call('SREM', 'active', id)
-for _, suffix in ipairs({'ranges', 'pending', 'leases', 'expiry', 'tokens', 'attempts', 'done'}) do
+for _, suffix in ipairs({'ranges', 'pending', 'leases', 'expiry', 'tokens', 'attempts', 'origins', 'done'}) do
   redis.call('UNLINK', job .. ':' .. suffix)
 end
 touch(id)

@@ -8,9 +8,9 @@ local grace = tonumber(ARGV[3])
 local now = clock(ARGV[4])
 local job = job_key(id)
 local status = field(id, 'status')
-if status == '' then
+if status == '' or ended(status) then
   redis.call('SREM', 'active', id)
-  return {0, '', ''}
+  return {0, status, ''}
 end
 local decided = field(id, 'outcome') ~= ''
 local expired = redis.call('ZRANGEBYSCORE', job .. ':expiry', '-inf', now, 'LIMIT', 0, 500)
