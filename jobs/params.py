@@ -27,9 +27,14 @@ def validate(model: type[Model], data: bytes, prefix: Sequence[str] = ()) -> Mod
     """Validate JSON, with pydantic's complaints turned into the fields of one error.
 
     Raises:
-        MalformedBody: it is not JSON.
+        MalformedBody: it is not JSON, or nested too deeply.
         InvalidRequest: it does not fit the model.
     """
+    try:
+        # pydantic alone would let NaN pass, and whole numbers that nothing behind it can write again.
+        data = orjson.dumps(orjson.loads(data))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
+        raise MalformedBody(f"Invalid JSON: {error}") from None
     try:
         return model.model_validate_json(data)
     except ValidationError as error:

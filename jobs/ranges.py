@@ -9,7 +9,7 @@ from dataclasses import dataclass
 #: Digits of a row index in a range's name; names then sort as numbers do.
 DIGITS = 12
 
-_NAME = re.compile(rf"(\d{{{DIGITS}}})-(\d{{{DIGITS}}})")
+_NAME = re.compile(rf"([0-9]{{{DIGITS}}})-([0-9]{{{DIGITS}}})")
 
 
 @dataclass(frozen=True, order=True)

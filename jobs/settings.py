@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -164,12 +165,12 @@ class Settings(BaseSettings):
         for name in ("redis_url", "broker_url"):
             secret: SecretStr | None = getattr(self, name)
             shown[name] = _mask_url(secret.get_secret_value()) if secret else None
+        for name in ("s3_endpoint", "hf_endpoint"):
+            shown[name] = _mask_url(shown[name]) if shown[name] else None
         return shown
 
 
 def _mask_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()
+    # By pattern and greedily, for a password with a stray '/' or '@' makes a URL that no parser takes apart right.
+    url = re.sub(r"://([^:@/]*):.*@", r"://\1:***@", url)
+    return re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", url)

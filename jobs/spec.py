@@ -127,16 +127,14 @@ class JobSpec(_Strict):
         examples=[{"team": "support"}],
     )
 
-    @field_validator("max_errors")
+    @field_validator("max_errors", mode="before")
     @classmethod
-    def _max_errors(cls, value: int | str | None) -> int | str | None:
-        if isinstance(value, int) and value < 0:
-            raise ValueError("expected a number of rows, at least 0")
-        if isinstance(value, str):
-            match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,4})?)%", value)
-            if match is None or float(match[1]) > 100:
-                raise ValueError("expected a number of rows or a percentage such as '1%'")
-        return value
+    def _max_errors(cls, value: object) -> object:
+        number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+        share = isinstance(value, str) and re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%", value)
+        if value is None or number or (share and float(share[1]) <= 100):
+            return value
+        raise ValueError("expected a number of rows, at least 0, or a percentage such as '1%'")
 
     @property
     def max_error_rows(self) -> int | None:

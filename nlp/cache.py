@@ -44,7 +44,8 @@ class ModelCache:
             model = self._held(slot)
             if model is not None:
                 return model
-            self._make_room(self._estimate(files, precision) if kind.needs_model else 0)
+            weighs = kind.needs_model and kind.loads_weights
+            self._make_room(self._estimate(files, precision) if weighs else 0)
             model = self._load(kind, files, precision)
             # The estimate may have been too low: the budget holds for what was really taken.
             self._make_room(model.memory_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -190,10 +190,6 @@ def finite_rows(values: Tensor) -> list[bool]:
     """For each row of ``[rows, n]``, whether all of its numbers are finite."""
     rows: list[bool] = torch.isfinite(values).all(dim=1).tolist()
     return rows
-
-
-#: A function from a batch of tokenized sequences to one vector each.
-Forward = Callable[[Sequence[Tokens]], Tensor]
 
 
 def _tokens(encoding: Encoding, *, cut: bool) -> Tokens:

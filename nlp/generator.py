@@ -162,12 +162,12 @@ class GeneratorModel(LoadedModel):
         if self.chats:
             prompt = self._chat(prompt.replace(TEXT, _PLACE, 1))
             before, _, after = prompt.partition(_PLACE)
-            return Frame(self._ids(before), self._ids(after))
+            return Frame(self._ids_before(before), self._ids(after))
         before, _, after = prompt.partition(TEXT)
         first, last = self._special_ids()
         # A decoder goes on behind its prompt: an end mark there would tell it to stop.
         closing = last if self.is_seq2seq else []
-        return Frame([*first, *self._ids(before.rstrip(" "))], [*self._ids(after), *closing])
+        return Frame([*first, *self._ids_before(before.rstrip(" "))], [*self._ids(after), *closing])
 
     def _chat(self, message: str) -> str:
         try:
@@ -249,6 +249,17 @@ class GeneratorModel(LoadedModel):
         )["input_ids"]
         return ids
 
+    def _ids_before(self, text: str) -> list[int]:
+        """Token ids of what stands before a text: at its end they may depend on what follows.
+
+        Two line breaks, for instance, can be one token at the end and two in front of a word.
+        """
+        probe = self._ids("A")
+        joined = self._ids(f"{text}A")
+        if joined[-len(probe) :] == probe:
+            return joined[: -len(probe)]
+        return self._ids(text)  # a tokenizer that marks beginnings of words
+
     def _special_ids(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts before and behind a text."""
         bare = self._ids("a")
@@ -306,7 +317,8 @@ class Sampler(LogitsProcessor):
     """Makes the likeliest token a sample: adds Gumbel noise, drawn for each row by itself.
 
     The largest of ``logit / temperature + noise`` is distributed as the softmax of ``logit / temperature``
-    (the Gumbel-max trick, https://arxiv.org/abs/1411.0030). Noise is drawn on the CPU, so that a
+    (the Gumbel-max trick, https://arxiv.org/abs/1411.0030); the noise is minus the logarithm of an
+    exponential draw. It is drawn on the CPU, so that a
     seed means the same on every device.
     """
 
@@ -315,10 +327,13 @@ class Sampler(LogitsProcessor):
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        size = scores.shape[1]
-        draws = [torch.rand(size, generator=generator) for generator in self._generators]
-        smallest = torch.finfo(torch.float32).tiny
-        noise = -torch.log(-torch.log(torch.stack(draws).clamp(min=smallest)).clamp(min=smallest))
+        draws = torch.stack(
+            [
+                torch.empty(scores.shape[1]).exponential_(generator=generator)
+                for generator in self._generators
+            ]
+        )
+        noise = -draws.clamp(min=torch.finfo(torch.float32).tiny).log()
         return scores.float() / self._temperature + noise.to(scores.device)
 
 

@@ -301,7 +301,10 @@ class ObjectStore:
     def list(
         self, prefix: str, *, recursive: bool = True, start_after: str | None = None
     ) -> Iterator[ObjectInfo]:
-        """Objects whose names start so, in the order of their names; folders too unless ``recursive``."""
+        """Objects whose names start so, in the order of their names.
+
+        Unless ``recursive``, names end at the next ``/``: such folders come once each, among the objects or after them.
+        """
         with _translated(prefix):
             for found in self._client.list_objects(
                 bucket_name=self.bucket,

@@ -104,6 +104,11 @@ def _compressed(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(data)
 
 
+def shard_bytes(data: bytes) -> int:
+    """Size of a shard's lines, uncompressed; read from the frame's header."""
+    return int(zstandard.frame_content_size(data))
+
+
 def _decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     for chunk in chunks:
@@ -125,7 +130,7 @@ def open_part(
     The pieces are checked against the header's checksum as they pass.
 
     Raises:
-        DamagedPart: while iterating, when the bytes are not what the header says.
+        DamagedPart: at once or while iterating, when the object is no part or not what its header says.
         ObjectMissing: there is no such part.
     """
     chunks = _decompressed(store.stream(names.part(part.rows, part.token)))
@@ -136,7 +141,10 @@ def open_part(
             raise DamagedPart(f"part {part.rows} has no header")
         head += piece
     line, _, rest = head.partition(b"\n")
-    header = PartHeader.decode(line)
+    try:
+        header = PartHeader.decode(line)
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedPart(f"part {part.rows} has no header") from error
     if header.rows != part.rows:
         raise DamagedPart(f"part {part.rows} holds rows {header.rows}")
     return header, _sections(header, rest, chunks)

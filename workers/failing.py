@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import structlog
 
 from jobs.errors import JobFailure, TextmillError
 from jobs.kinds import Kind
+from nlp.batching import is_device_lost
 from workers.lease import Drain, JobStopped, LeaseLost
 from workers.runtime import Runtime
 
@@ -30,6 +32,10 @@ def kind_faults(kind: Kind) -> Iterator[None]:
     except (TextmillError, Drain, LeaseLost, JobStopped):
         raise
     except Exception as error:
+        if is_device_lost(error):
+            # Nothing in this process can use the device again; Celery puts a fresh one in its place.
+            log.exception("device lost", kind=kind.name)
+            os._exit(1)
         raise broken(kind, error) from error
 
 

@@ -30,7 +30,7 @@ from jobs.rows import (
 from nlp.cache import ModelCache
 from storage.ledger import Answer
 from storage.objects import ObjectMissing
-from storage.parts import decode_shard, encode_part
+from storage.parts import decode_shard, encode_part, shard_bytes
 from storage.submission import SubmittedJob
 from workers.failing import fail_job, kind_faults
 from workers.lease import Drain, JobStopped, Lease, LeaseLost
@@ -87,6 +87,7 @@ class ModelWorker:
         self._files = ModelFiles(runtime)
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
+        self._row_bytes = 0.0  #: average size of a row in the shard at hand
 
     def serve(self, slot: str) -> None:
         """Answer an invitation; duplicates and lapsed ones return at once."""
@@ -149,11 +150,19 @@ class ModelWorker:
         opened = self._open.get(job_id)
         if opened is None:
             opened = self._prepare(job_id)
+            self._forget_evicted()
             self._open[job_id] = opened
             while len(self._open) > _OPEN_JOBS:
                 self._open.popitem(last=False)
         self._open.move_to_end(job_id)
         return opened
+
+    def _forget_evicted(self) -> None:
+        """Let go of jobs whose model the cache gave up: its memory is free only once nobody holds it."""
+        resident = set(self._cache.resident())
+        for job_id, opened in list(self._open.items()):
+            if opened.job.model_key and opened.job.model_key not in resident:
+                del self._open[job_id]
 
     def _prepare(self, job_id: str) -> OpenJob:
         record = self._runtime.ledger.jobs.find(job_id)
@@ -212,7 +221,9 @@ class ModelWorker:
                 origin = self._runtime.ledger.ranges.origin(lease.job_id, lease.rows)
                 return store.get(names.shard(origin))
 
-        rows = decode_shard(_persist(lease, fetch))
+        data = _persist(lease, fetch)
+        rows = decode_shard(data)
+        self._row_bytes = shard_bytes(data) / len(rows)
         return [row for row in rows if lease.rows.start <= row.index < lease.rows.stop]
 
     def _run_window(
@@ -300,10 +311,10 @@ class ModelWorker:
 
     def _measure(self, opened: OpenJob, work: Work) -> None:
         """Remember the speed, so that later plans cut shards of the right size."""
-        size = sum(len(line) for line in work.results)
-        if size and work.seconds > 0:
+        if work.done is not None and work.seconds > 0:
+            speed = len(work.done) * self._row_bytes / work.seconds
             self._runtime.ledger.workers.record_speed(
-                opened.kind.name, opened.job.model_key, self._device.type, size / work.seconds
+                opened.kind.name, opened.job.model_key, self._device.type, speed
             )
 
 

@@ -12,8 +12,8 @@ A faulty record is reported once, and reading goes on in a line that its failure
   may well be text, which must not be taken for records: the line after the fault, or after the cell's end
   where the cell is only too large.
 
-Lines are read a second time within a budget, so that no input makes this quadratic; once that is spent, reading
-goes on after the fault.
+No input makes this quadratic: between an opening quote and the fault stand only doubled quotes, and those cannot open
+a cell that reaches into the next line. So what is read again is not read a third time, but for the fault's own line.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jobs.errors import shorten
 from jobs.intake.objects import too_large
 from jobs.rows import RowFailure
 
-#: How many records of the largest size may be read twice, beside as many bytes as were read once.
-_REREAD_RECORDS = 16
 #: Lines looked at to tell records from text.
 _LINES_SEEN = 10
 
@@ -66,7 +63,6 @@ class RecordReader:
         self._buffer = bytearray()
         self._line = 1  # number of the buffer's first line
         self._taken = 0  # bytes that have left the buffer
-        self._reread = 0  # bytes that were read twice
 
     def header(self) -> Record | None:
         """The first record; None if there is none. Its columns help to tell records from large cells."""
@@ -176,10 +172,10 @@ class RecordReader:
         if following[:1] in (self._delimiter, b"\n", b"") or following in (b"\r\n", b"\r"):
             return
         line = self._line_of(at)
-        found = shorten(following[:1].decode(errors="replace"))
+        found = self._peek(at, 4).decode(errors="replace")[0]
         reason = (
             f"column {column}: expected a delimiter or the line's end after the closing quote in line {line}, "
-            f"found '{found}' (a quote inside a quoted cell must be doubled){self._recover(opening, at)}"
+            f"found {found!r} (a quote inside a quoted cell must be doubled){self._recover(opening, at)}"
         )
         raise _Fault(RowFailure("invalid_csv", reason))
 
@@ -220,12 +216,9 @@ class RecordReader:
     def _recover(self, opening: int, at: int) -> str:
         """Go on after a fault at ``at`` in the cell that opens at ``opening``; says where."""
         if self._holds_records(opening, at):
-            newline = self._buffer.find(b"\n", opening)
-            if self._reread + at - newline <= self._taken + at + _REREAD_RECORDS * self._limit:
-                self._reread += at - newline
-                self._drop(newline + 1)
-                return self._going_on()
-        self._pass_line(at)
+            self._drop(self._buffer.find(b"\n", opening) + 1)
+        else:
+            self._pass_line(at)
         return self._going_on()
 
     def _going_on(self) -> str:

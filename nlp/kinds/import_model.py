@@ -48,6 +48,7 @@ class ImportModel(Kind):
     name: ClassVar[str] = "import_model"
     summary: ClassVar[str] = "Import a model into the registry; GGUF becomes safetensors once"
     Params: ClassVar[type[KindParams]] = ImportParams
+    loads_weights: ClassVar[bool] = False
 
     def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
         return _Folder(files)

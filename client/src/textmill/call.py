@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+from textmill.errors import ApiError
+
+T = TypeVar("T")
 
 #: Methods that may be repeated without harm (RFC 9110, 9.2.2).
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -40,6 +44,23 @@ class Reply:
     status: int
     headers: Mapping[str, str]  #: names in lower case
     body: Any  #: parsed JSON; None for an empty body
+
+    def parse(self, build: Callable[[Any], T]) -> T:
+        """What ``build`` makes of the body.
+
+        Raises:
+            ApiError: the body is JSON but not what this call answers (``unexpected_reply``).
+        """
+        try:
+            return build(self.body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ApiError(
+                f"the answer is not what was expected ({type(error).__name__}: {error}); "
+                "is this a Textmill server, and as new as this client?",
+                status=self.status,
+                code="unexpected_reply",
+                headers=self.headers,
+            ) from error
 
 
 def call(

@@ -9,7 +9,7 @@ from typing import Any
 
 from textmill.call import Call, call
 from textmill.jobs import kind_name
-from textmill.paging import parse_time
+from textmill.paging import Page, parse_time, to_page
 from textmill.transport import Transport
 
 
@@ -31,6 +31,7 @@ class Worker:
     id: str
     host: str = ""
     device: str = ""
+    role: str = "model"  #: ``model`` computes rows; ``control`` plans and finishes jobs
     models: tuple[str, ...] = ()  #: models that it holds in memory
     job: str | None = None  #: the job that it works on
     seen_at: datetime | None = None
@@ -63,6 +64,7 @@ def to_worker(raw: Mapping[str, Any]) -> Worker:
         id=raw["id"],
         host=raw.get("host") or "",
         device=str(device.get("name", "")) if isinstance(device, Mapping) else str(device or ""),
+        role=raw.get("role") or "model",
         models=tuple(str(model) for model in raw.get("models") or ()),
         job=raw.get("job"),
         seen_at=parse_time(raw.get("seen_at")),
@@ -76,14 +78,14 @@ class Kinds:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def fetch(self) -> Mapping[str, Any]:
-        """The API's object."""
-        answer: Mapping[str, Any] = self._transport.send(call("GET", "kinds")).body
-        return answer
+    def page(self) -> Page[Kind]:
+        """All of them, with the API's object as ``raw``."""
+        reply = self._transport.send(call("GET", "kinds"))
+        return reply.parse(lambda raw: to_page(raw, to_kind))
 
     def list(self) -> tuple[Kind, ...]:
         """All kinds."""
-        return tuple(to_kind(item) for item in self.fetch()["data"])
+        return self.page().data
 
     def get(self, name: str) -> Kind:
         """One kind.
@@ -100,14 +102,14 @@ class Workers:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def fetch(self) -> Mapping[str, Any]:
-        """The API's object."""
-        answer: Mapping[str, Any] = self._transport.send(call("GET", "workers")).body
-        return answer
+    def page(self) -> Page[Worker]:
+        """All of them, with the API's object as ``raw``."""
+        reply = self._transport.send(call("GET", "workers"))
+        return reply.parse(lambda raw: to_page(raw, to_worker))
 
     def list(self) -> tuple[Worker, ...]:
         """All workers."""
-        return tuple(to_worker(item) for item in self.fetch()["data"])
+        return self.page().data
 
 
 def health(transport: Transport, path: str) -> Health:

@@ -36,7 +36,7 @@ class TextmillError(Exception):
     def problem(self) -> dict[str, Any]:
         """This error as a problem document (RFC 9457)."""
         document = {
-            "type": "about:blank",
+            "type": f"urn:textmill:error:{self.code}",
             "title": self.title,
             "detail": self.detail,
             "code": self.code,

@@ -12,12 +12,14 @@ from typing import Any, BinaryIO
 from textmill.call import call
 from textmill.download import save, stream_bytes
 from textmill.errors import InputError, TransferFailed
-from textmill.paging import Page, every, parse_time, to_page
+from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
 from textmill.upload import FileBody, RowsBody, UploadProgress
 
 #: How many of the newest files are looked through for one with the same content.
 _SEARCHED = 500
+#: What the server may need beyond the usual timeout to store a large file once it has all of it.
+_STORING_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,8 @@ class Files:
         """Upload a body and check that it arrived whole."""
         request = call("POST", "files", query={"filename": filename}, repeatable=True)
         request = request.with_headers(Content_Type="application/octet-stream")
-        file = to_file(self._transport.send(request, body).body)
+        request = request.allowing(_STORING_SECONDS)
+        file = self._transport.send(request, body).parse(to_file)
         if file.sha256 is not None and file.sha256 != body.sha256:
             raise TransferFailed(f"{filename} was damaged on its way: the checksums differ")
         return file
@@ -90,15 +93,15 @@ class Files:
     def page(self, *, after: str | None = None, limit: int | None = None) -> Page[File]:
         """One page of files, newest first."""
         request = call("GET", "files", query={"after": after, "limit": limit})
-        return to_page(self._transport.send(request).body, to_file)
+        return self._transport.send(request).parse(lambda raw: to_page(raw, to_file))
 
     def list(self) -> Iterator[File]:
         """All files, newest first."""
-        return every(lambda after: self.page(after=after))
+        return every(lambda after: self.page(after=after, limit=MAX_PAGE))
 
     def get(self, file_id: str) -> File:
         """One file's record."""
-        return to_file(self._transport.send(call("GET", "files", file_id)).body)
+        return self._transport.send(call("GET", "files", file_id)).parse(to_file)
 
     def find(self, *, sha256: str, filename: str) -> File | None:
         """One of the newest files, if it has this content and this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any, Literal
 
 from textmill.call import call
 from textmill.download import json_lines, save, stream_bytes
-from textmill.errors import ApiError
+from textmill.errors import ApiError, InputError
 from textmill.files import Files
 from textmill.job import Job, to_job
-from textmill.paging import Page, every, to_page
+from textmill.paging import MAX_PAGE, Page, every, to_page
 from textmill.progress import JobProgress
 from textmill.source import Source, prepare
 from textmill.transport import Transport
@@ -70,6 +71,7 @@ class Jobs:
             InvalidRequest: a field is wrong; ``errors`` says which.
             Conflict: the key was used before for another submission.
         """
+        key = _checked(idempotency_key) if idempotency_key is not None else str(uuid.uuid4())
         prepared = prepare(
             input,
             self._files,
@@ -95,9 +97,9 @@ class Jobs:
             "metadata": dict(metadata or {}) or None,
         }
         request = call("POST", "jobs", body=_given(body), repeatable=True)
-        request = request.with_headers(Idempotency_Key=idempotency_key or str(uuid.uuid4()))
+        request = request.with_headers(Idempotency_Key=key)
         try:
-            return self.adopt(self._transport.send(request).body)
+            return self._transport.send(request).parse(self.adopt)
         except ApiError as error:
             if prepared.uploaded is not None:
                 error.hint = (
@@ -108,7 +110,7 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """One job as it is now."""
-        return self.adopt(self._transport.send(call("GET", "jobs", job_id)).body)
+        return self._transport.send(call("GET", "jobs", job_id)).parse(self.adopt)
 
     def poll(self, job_id: str, *, seconds: int, etag: str | None) -> tuple[Job | None, str | None]:
         """The job once it differs from the state that ``etag`` names, and its new ETag.
@@ -125,7 +127,7 @@ class Jobs:
         reply = self._transport.send(request.allowing(seconds))
         if reply.status == 304:
             return None, etag
-        return self.adopt(reply.body), reply.headers.get("etag")
+        return reply.parse(self.adopt), reply.headers.get("etag")
 
     def page(
         self,
@@ -144,13 +146,19 @@ class Jobs:
             "after": after,
             "limit": limit,
         }
-        return to_page(self._transport.send(call("GET", "jobs", query=query)).body, self.adopt)
+        return self._transport.send(call("GET", "jobs", query=query)).parse(
+            lambda raw: to_page(raw, self.adopt)
+        )
 
     def list(
         self, *, status: str | None = None, kind: str | None = None, name: str | None = None
     ) -> Iterator[Job]:
         """All jobs that fit, newest first."""
-        return every(lambda after: self.page(status=status, kind=kind, name=name, after=after))
+        return every(
+            lambda after: self.page(
+                status=status, kind=kind, name=name, after=after, limit=MAX_PAGE
+            )
+        )
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; rows done so far are kept.
@@ -159,7 +167,7 @@ class Jobs:
             Conflict: it has ended, or is being finished.
         """
         request = call("POST", "jobs", job_id, "cancel", repeatable=True)
-        return self.adopt(self._transport.send(request).body)
+        return self._transport.send(request).parse(self.adopt)
 
     def wait(
         self,
@@ -201,6 +209,15 @@ class Jobs:
 def kind_name(text: str) -> str:
     """A kind as HTTP names it: ``fine-tune`` becomes ``fine_tune``."""
     return text.replace("-", "_")
+
+
+def _checked(key: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        raise InputError(
+            f"not an idempotency key: {key!r}; "
+            "expected 1 to 255 printable ASCII characters without spaces"
+        )
+    return key
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,14 @@ class Model:
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)  #: alias to version
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def newest(self) -> str | None:
+        """What ``latest`` means: the version that came last."""
+        if "latest" in self.aliases:
+            return self.aliases["latest"]
+        dated = [(one.created_at, one.version) for one in self.versions if one.created_at]
+        return max(dated)[1] if dated else None
+
 
 def to_model(raw: Mapping[str, Any]) -> Model:
     """A model from the API's object."""
@@ -68,10 +76,10 @@ class Models:
         self._transport = transport
         self._jobs = jobs
 
-    def page(self, *, after: str | None = None, limit: int | None = None) -> Page[Model]:
+    def page(self, *, after: str | None = None) -> Page[Model]:
         """One page of models."""
-        request = call("GET", "models", query={"after": after, "limit": limit})
-        return to_page(self._transport.send(request).body, to_model)
+        request = call("GET", "models", query={"after": after})
+        return self._transport.send(request).parse(lambda raw: to_page(raw, to_model))
 
     def list(self) -> Iterator[Model]:
         """All models."""
@@ -79,7 +87,7 @@ class Models:
 
     def get(self, name: str) -> Model:
         """One model with its versions and aliases."""
-        return to_model(self._transport.send(call("GET", "models", name)).body)
+        return self._transport.send(call("GET", "models", name)).parse(to_model)
 
     def alias(self, name: str, alias: str, version: str) -> Any:
         """Let ``registry:name@alias`` mean this version from now on. Returns the API's object."""
@@ -89,4 +97,4 @@ class Models:
     def import_model(self, ref: str, *, name: str) -> Job:
         """Bring a model into the registry. The job's only result says which ``version`` it became."""
         request = call("POST", "models", body={"ref": ref, "name": name})
-        return self._jobs.adopt(self._transport.send(request).body)
+        return self._transport.send(request).parse(self._jobs.adopt)

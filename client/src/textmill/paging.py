@@ -9,6 +9,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+#: Items that the server puts on one page at most.
+MAX_PAGE = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):

@@ -67,7 +67,14 @@ def prepare(
             return _upload(opened, filename or source.name, files, reuse, progress)
     readable = hasattr(source, "read")
     if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
-        return _rows(source, files, text_field, filename, progress)
+        return _rows(
+            source,
+            files,
+            text_field=text_field,
+            filename=filename,
+            reuse=reuse,
+            progress=progress,
+        )
     if readable:
         own = getattr(source, "name", None)
         name = filename or (Path(own).name if isinstance(own, str) else "input.jsonl")
@@ -91,8 +98,10 @@ def _upload(
 def _rows(
     source: Sequence[Mapping[str, Any] | str],
     files: Files,
+    *,
     text_field: str,
     filename: str | None,
+    reuse: bool,
     progress: UploadProgress | None,
 ) -> Prepared:
     if not source:
@@ -105,7 +114,12 @@ def _rows(
             break
     if len(rows) <= MAX_INLINE_ROWS and size <= MAX_INLINE_BYTES:
         return Prepared(entry={"items": rows})
-    uploaded = files.send(RowsBody(rows, progress=progress), filename or "rows.jsonl")
+    name = filename or "rows.jsonl"
+    if reuse:
+        known = files.find(sha256=RowsBody(rows).digest(), filename=name)
+        if known is not None:
+            return Prepared(entry={"file": known.id})
+    uploaded = files.send(RowsBody(rows, progress=progress), name)
     return Prepared(entry={"file": uploaded.id}, uploaded=uploaded)
 
 

@@ -16,7 +16,7 @@ import httpx
 
 from textmill.call import Call, Reply
 from textmill.config import Config
-from textmill.errors import ApiError, ConnectionFailed
+from textmill.errors import ApiError, ConfigError, ConnectionFailed
 from textmill.problem import MAX_ERROR_BYTES, to_error
 from textmill.retry import RetryPolicy, status_allows_retry
 from textmill.version import __version__
@@ -61,7 +61,7 @@ class Transport:
         self._timeout = timeout
         host = urlsplit(config.url).hostname
         self._client = httpx.Client(
-            base_url=config.url,
+            base_url=_checked(config.url),
             headers={
                 "Authorization": f"Bearer {config.api_key}",
                 "Accept": "application/json",
@@ -107,15 +107,16 @@ class Transport:
         finally:
             response.close()
 
-    def failure(self, error: httpx.TransportError) -> ConnectionFailed:
+    def failure(self, error: httpx.RequestError) -> ConnectionFailed:
         """A broken connection as this client's error."""
-        what = {
+        words: dict[type[httpx.RequestError], str] = {
             httpx.ConnectError: "cannot connect",
             httpx.ConnectTimeout: "connecting took too long",
             httpx.ReadTimeout: "no answer in time",
             httpx.WriteTimeout: "the server stopped taking data",
             httpx.RemoteProtocolError: "the server closed the connection",
-        }.get(type(error), "the connection broke")
+        }
+        what = words.get(type(error), "the connection broke")
         return ConnectionFailed(
             f"{what}: {self.url} ({error or type(error).__name__})",
             hint="Is the server up, and is the URL right? `textmill doctor` checks both.",
@@ -126,7 +127,7 @@ class Transport:
             failure: ApiError | ConnectionFailed
             try:
                 return once()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failure = self.failure(error)
                 failure.__cause__ = error
                 allowed = call.repeatable or isinstance(error, _NEVER_SENT)
@@ -192,3 +193,10 @@ class Transport:
                 headers=headers,
             ) from None
         return Reply(status=response.status_code, headers=headers, body=body)
+
+
+def _checked(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"not a server's URL: {url!r} ({error})") from error

@@ -88,6 +88,13 @@ class RowsBody:
         self._progress = progress or _ignore
         self.sha256 = ""  #: hex digest of what was last sent, once all of it was
 
+    def digest(self) -> str:
+        """SHA-256 of all that would be sent, in hex."""
+        digest = hashlib.sha256()
+        for chunk in _joined(self._rows):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def chunks(self) -> Iterator[bytes]:
         """The lines, joined to pieces of about :data:`CHUNK` bytes."""
         digest = hashlib.sha256()

@@ -157,11 +157,14 @@ def _workers(tm: Textmill) -> Check:
     except TextmillError as error:
         fix = "Look at the server's log"
         return Check(name=name, ok=False, detail=error.detail, fix=fix)
-    if not workers:
+    working = [worker for worker in workers if worker.role == "model"]
+    if not working:
+        others = plural(len(workers), "worker")
+        detail = f"none that computes, {others} of other roles" if workers else "none"
         fix = "Start one with `textmill-server worker`; until then jobs wait and nothing is lost"
-        return Check(name=name, ok=False, detail="none", fix=fix)
-    devices = ", ".join(sorted({worker.device for worker in workers if worker.device}))
-    detail = plural(len(workers), "worker") + (f" on {devices}" if devices else "")
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    devices = ", ".join(sorted({worker.device for worker in working if worker.device}))
+    detail = plural(len(working), "worker") + (f" on {devices}" if devices else "")
     return Check(name=name, ok=True, detail=detail)
 
 

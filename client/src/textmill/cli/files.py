@@ -10,6 +10,7 @@ from rich.text import Text
 
 from textmill.cli.common import Session, connected, next_step, output_path, write_bytes
 from textmill.cli.tables import files_table, now
+from textmill.paging import MAX_PAGE
 from textmill.progress import UploadBar
 from textmill.wording import size
 
@@ -34,7 +35,7 @@ def put(session: Session, /, *, path: str, name: str | None) -> None:
 
 
 @files.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=20, show_default=True)
 @click.option("--after", metavar="FILE", help="Go on after this file of an earlier list.")
 @connected
 def list_files(session: Session, /, *, limit: int, after: str | None) -> None:

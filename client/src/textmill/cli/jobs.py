@@ -8,6 +8,7 @@ from rich.text import Text
 from textmill.cli.common import Session, connected, next_step
 from textmill.cli.tables import jobs_table, now
 from textmill.cli.waiting import row_errors, wait_and_report
+from textmill.paging import MAX_PAGE
 from textmill.panel import job_panel
 
 
@@ -36,7 +37,7 @@ def watch(session: Session, /, *, job_id: str) -> None:
 @click.option("--status", "status_", metavar="STATE", help="Only jobs in this state.")
 @click.option("--kind", help="Only jobs of this kind.")
 @click.option("--name", help="Only jobs of this name.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=20, show_default=True)
 @click.option("--after", metavar="JOB", help="Go on after this job of an earlier list.")
 @connected
 def list_jobs(

@@ -18,13 +18,12 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--after", metavar="NAME", help="Go on after this model of an earlier list.")
 @connected
-def list_models(session: Session, /, *, limit: int, after: str | None) -> None:
+def list_models(session: Session, /, *, after: str | None) -> None:
     """List models."""
     with session.client() as tm:
-        page = tm.models.page(after=after, limit=limit)
+        page = tm.models.page(after=after)
     shown = models_table(page.data) if page.data else Text("No models.", style="dim")
     session.show(page.raw, shown)
     if page.has_more and page.next_after:

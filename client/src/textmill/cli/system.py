@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 from rich.text import Text
 
-from textmill.catalog import to_kind, to_worker
 from textmill.cli.common import Session, connected
 from textmill.cli.submit import require_kind
 from textmill.cli.tables import kinds_table, now, params_table, workers_table
@@ -17,10 +16,10 @@ from textmill.cli.tables import kinds_table, now, params_table, workers_table
 def kinds(session: Session, /, *, kind: str | None) -> None:
     """List the kinds of tasks, or the parameters of one KIND."""
     with session.client() as tm:
-        raw = tm.kinds.fetch()
-    known = [to_kind(item) for item in raw["data"]]
+        page = tm.kinds.page()
+    known = page.data
     if kind is None:
-        session.show(raw, kinds_table(known) if known else Text("No kinds.", style="dim"))
+        session.show(page.raw, kinds_table(known) if known else Text("No kinds.", style="dim"))
         return
     chosen = require_kind(kind, known)
     session.show(chosen.raw, params_table(chosen))
@@ -31,6 +30,7 @@ def kinds(session: Session, /, *, kind: str | None) -> None:
 def workers(session: Session, /) -> None:
     """List the workers that are alive."""
     with session.client() as tm:
-        raw = tm.workers.fetch()
-    alive = [to_worker(item) for item in raw["data"]]
-    session.show(raw, workers_table(alive, now()) if alive else Text("No workers.", style="dim"))
+        page = tm.workers.page()
+    alive = page.data
+    shown = workers_table(alive, now()) if alive else Text("No workers.", style="dim")
+    session.show(page.raw, shown)

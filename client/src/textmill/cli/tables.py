@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -63,11 +64,15 @@ def models_table(models: Iterable[Model]) -> Table:
     """Models, one a line."""
     table = _table("model", "newest", ("versions", "right"), "aliases")
     for model in models:
-        newest = plain(model.versions[-1].version) if model.versions else "-"
         aliases = ", ".join(
             f"{plain(alias)} → {plain(version)}" for alias, version in model.aliases.items()
         )
-        table.add_row(Text(plain(model.name)), newest, str(len(model.versions)), Text(aliases))
+        table.add_row(
+            Text(plain(model.name)),
+            plain(model.newest or "-"),
+            str(len(model.versions)),
+            Text(aliases),
+        )
     return table
 
 
@@ -121,7 +126,7 @@ def params_table(kind: Kind) -> Table:
 
 def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
     """Workers: what each works on, and below it the models that it holds."""
-    table = _table("worker", "device", "works on, and models held", ("seen", "right"))
+    table = _table("worker", "role", "device", "works on, and models held", ("seen", "right"))
     for worker in workers:
         name = Text(plain(worker.id), overflow="fold")
         if worker.host and worker.host not in worker.id:
@@ -129,8 +134,10 @@ def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
         busy = Text(plain(worker.job), style="blue") if worker.job else Text("idle", style="dim")
         for model in worker.models:
             busy.append(f"\n{plain(model)}", style="dim")
-        device = Text(plain(worker.device), overflow="fold")
-        table.add_row(name, device, busy, Text(_age(worker.seen_at, now), no_wrap=True))
+        device = Text(plain(worker.device or "-"), overflow="fold")
+        table.add_row(
+            name, plain(worker.role), device, busy, Text(_age(worker.seen_at, now), no_wrap=True)
+        )
     return table
 
 
@@ -166,4 +173,6 @@ def _default(schema: Mapping[str, Any]) -> str:
     if "default" not in schema:
         return "-"
     default = schema["default"]
-    return "-" if default is None else plain(default)
+    if default is None:
+        return "-"
+    return plain(default if isinstance(default, str) else json.dumps(default))
