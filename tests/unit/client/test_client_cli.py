@@ -309,6 +309,15 @@ def test_a_further_page_is_named_with_its_filters(server: ScriptedServer, textmi
     assert f"textmill list --status failed --kind fine-tune --after {JOB_ID}" in result.stderr
 
 
+def test_queries_name_nothing_that_the_server_does_not_know(
+    server: ScriptedServer, textmill: Shell
+) -> None:
+    for command, path in (("models", "/v1/models"), ("files", "/v1/files")):
+        server.on("GET", path, reply(page()))
+        assert textmill(command, "list").exit_code == 0
+    assert [request.query for request in server.requests] == [{}, {"limit": "20"}]
+
+
 def test_kinds_shows_the_parameters_of_one(textmill: Shell) -> None:
     result = textmill("kinds", "classify")
     assert "candidate_labels" in result.stdout

@@ -104,6 +104,11 @@ def test_a_bad_url_is_refused(url: str) -> None:
         check_url(Setting(url, "argument"))
 
 
+def test_a_host_that_cannot_exist_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="not a server's URL"):
+        Textmill("http://ex\u2488mple.com", "key")
+
+
 @pytest.mark.parametrize("key", ["", "  ", "a\nb", "a b", "schlüssel"])
 def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="API key"):

@@ -74,3 +74,8 @@ def test_a_bad_key(server: ScriptedServer, textmill: Shell) -> None:
 def test_no_workers(server: ScriptedServer, textmill: Shell) -> None:
     server.on("GET", "/v1/workers", reply({"data": []}))
     assert report(textmill) == {"workers alive": "none"}
+
+
+def test_only_workers_that_plan(server: ScriptedServer, textmill: Shell) -> None:
+    server.on("GET", "/v1/workers", reply({"data": [{"id": "c", "role": "control"}]}))
+    assert report(textmill) == {"workers alive": "none that computes, 1 worker of other roles"}

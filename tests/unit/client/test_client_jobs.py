@@ -75,6 +75,7 @@ def test_jobs_are_listed_over_all_pages(server: ScriptedServer, tm: Textmill) ->
         "status": "completed",
         "kind": "fine_tune",
         "after": "4",
+        "limit": "100",
     }
 
 
@@ -218,6 +219,18 @@ def test_what_is_no_problem_document_still_gives_a_clear_error(
     with pytest.raises(ApiError, match=message) as caught:
         tm.jobs.get(JOB_ID)
     assert caught.value.status == answer.status
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], "text", {}, {"id": JOB_ID}, job() | {"created_at": "now"}]
+)
+def test_json_of_another_shape_is_a_clear_error(
+    server: ScriptedServer, tm: Textmill, body: object
+) -> None:
+    server.on("GET", JOB, reply(body))
+    with pytest.raises(ApiError, match="is this a Textmill server") as caught:
+        tm.jobs.get(JOB_ID)
+    assert caught.value.code == "unexpected_reply"
 
 
 def test_every_call_carries_the_key(server: ScriptedServer, tm: Textmill) -> None:

@@ -276,6 +276,27 @@ def test_the_same_key_and_file_make_the_same_submission(
     assert server.asked("POST", "/v1/jobs")[0].json["input"] == {"file": FILE_ID}
 
 
+def test_many_rows_with_the_same_key_make_the_same_submission(
+    server: ScriptedServer, tm: Textmill
+) -> None:
+    rows = ["a text"] * (MAX_INLINE_ROWS + 1)
+    known = stored("rows.jsonl", b'{"text": "a text"}\n' * len(rows))
+    server.on("GET", "/v1/files", reply({"data": [known], "has_more": False, "next_after": None}))
+    server.on("POST", "/v1/jobs", reply(job(), 200))
+    tm.jobs.create(kind="classify", input=rows, idempotency_key="night-1")
+    assert server.asked("POST", "/v1/files") == []
+    assert server.asked("POST", "/v1/jobs")[0].json["input"] == {"file": FILE_ID}
+
+
+def test_a_key_that_no_header_can_hold_is_refused_before_the_upload(
+    server: ScriptedServer, tm: Textmill
+) -> None:
+    for key in ("schlüssel", "two words", "", "k" * 256):
+        with pytest.raises(InputError, match="idempotency key"):
+            tm.jobs.create(kind="classify", input=["a"], idempotency_key=key)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("act", ["get", "delete", "list"])
 def test_files_are_listed_shown_and_deleted(server: ScriptedServer, tm: Textmill, act: str) -> None:
     raw = stored("a.txt", b"a")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from jobs.intake import ReadOptions, read_rows
 from jobs.rows import BadRow, Row
 from jobs.spec import InputFormat
 
 Read = Callable[..., list[Row | BadRow]]
+
+# A busy machine is no bug.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise, repeat
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import JobFailure
@@ -40,26 +40,54 @@ def rows_of(pieces: Iterable[bytes], form: InputFormat) -> list[Row | BadRow] | 
         return failure.detail
 
 
-@given(
-    st.sampled_from(FORMATS),
-    st.lists(st.sampled_from(FRAGMENTS), max_size=24).map(b"".join) | st.binary(max_size=80),
-    st.lists(st.integers(0, 1000), max_size=12) | st.just(range(1000)),
-)
-@example("csv", b'"' + b'a","\n' * 30, range(1000))
-@example("csv", b'"x""\r\ny" z\r\nb', range(1000))
-def test_chunks_do_not_matter(form: InputFormat, body: bytes, places: Iterable[int]) -> None:
-    data = {"csv": b"text,custom_id\n", "tsv": b"text\tcustom_id\n"}.get(form, b"") + body
-    # Pieces straight from the cuts: in small inputs, rechunk would join them all.
+HEADERS: dict[str, bytes] = {"csv": b"text,custom_id\n", "tsv": b"text\tcustom_id\r\n"}
+BODIES = [
+    b"one\r\n\r\ntwo\r\r\nthree\r",
+    b'"one ""1""",1\r\n"t\r\nw\no"\r\n\r\n"three\r"\r\n""\n""""',
+    b'"a\nb"\rc,d\n"e\n"\r\nf',
+    b'a,"b\nc,d\ne,f\n"g",h\n"i',
+    b'a,"b\nccc\nddd\n"e"f,g\nh,i\n',
+    b'"' + b'x""\n' * 20 + b'",7\r\nlast,8',
+    b'"' + b"a,b\n" * 20,
+    b'"' + b'a","\n' * 20,
+    b"x" * 24 + b"\r\n" + b"y" * 25 + b"\r\n" + b"z" * 25,
+    b"x" * 20 + b",1,\n" + b"y" * 20 + b',"1",\n' + b"z" * 20 + b',"12"\r',
+    b'{"text": "\xc3\xa9"}\n\n{"text": "\xc3"}\r\n \r\n{"custom_id": 5}\n' + b'{"text": "' + b"x" * 50 + b'"}\n[',
+    b"a\tb\tc\n\xff\td\n\0\te\n\tf\n",
+]  # fmt: skip
+
+
+def check(data: bytes, pieces: list[bytes], form: InputFormat) -> None:
+    # The pieces as they are: in small inputs, rechunk would join them all.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.intake.read.rechunk", iter)
         expected = rows_of([data], form)
-        found = rows_of(cut(data, places), form)
-    assert found == expected
+        assert rows_of(pieces, form) == expected
     if isinstance(expected, str):
         return
     assert [row.index for row in expected] == list(range(5, 5 + len(expected)))
     bad = [row.line for row in expected if isinstance(row, BadRow)]
     assert bad == sorted(set(bad))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
+def test_a_chunk_may_end_anywhere(form: InputFormat, mark: bytes) -> None:
+    for body in BODIES:
+        data = mark + HEADERS.get(form, b"") + body
+        check(data, [data[at : at + 1] for at in range(len(data))], form)
+        for at in range(len(data)):
+            check(data, [data[:at], data[at:]], form)
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.sampled_from(FRAGMENTS), max_size=24).map(b"".join) | st.binary(max_size=80),
+    st.lists(st.integers(0, 1000), max_size=12) | st.just(range(1000)),
+)
+def test_chunks_do_not_matter(form: InputFormat, body: bytes, places: Iterable[int]) -> None:
+    data = HEADERS.get(form, b"") + body
+    check(data, cut(data, places), form)
 
 
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 10))

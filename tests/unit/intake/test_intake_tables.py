@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import JobFailure
@@ -54,6 +54,11 @@ def test_round_trip_of_what_the_standard_library_writes(
     dialect: dict[str, Any],
     mark: bool,
 ) -> None:
+    if dialect == {"quoting": csv.QUOTE_MINIMAL, "lineterminator": "\n"}:
+        # It then leaves carriage returns unquoted, where they read as part of a line end.
+        records = [
+            (a.replace("\r", ""), b.replace("\r", "."), c.replace("\r", "")) for a, b, c in records
+        ]
     file = io.StringIO(newline="")
     writer = csv.writer(file, delimiter="," if form == "csv" else "\t", **dialect)
     writer.writerow(["custom_id", "text", "more"])
@@ -238,15 +243,35 @@ def test_an_id_read_before_the_fault_is_kept(read: Read) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", [b'a","\n', b'"\n', b'"a\n', b'",","\n', b'"" "\n', b'a,"b\n'])
-def test_no_input_is_read_over_and_over(line: bytes) -> None:
-    """Without a budget the first of these is read some thousand times."""
-    limit = 1 << 12
-    data = b"text,custom_id\n" + line * (40 * limit // len(line))
-    reader = RecordReader([data], delimiter=b",", limit=limit)
+class CountingReader(RecordReader):
+    """Counts the bytes that it looks at inside quoted cells."""
+
+    scanned = 0
+
+    def _skip_quoted(self, at: int) -> int:
+        end = super()._skip_quoted(at)
+        self.scanned += end - at
+        return end
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b'a","\n', b'"\n', b'a,"\n', b'"a\n', b'""', b'"" "\n', b"a,b\n", b'"', b","]
+        ),
+        min_size=1,
+        max_size=5,
+    ).map(b"".join),
+)
+@example(b'a","\n')
+@example(b'",","\n')
+@example(b'""""\n,')
+def test_no_input_is_read_over_and_over(unit: bytes) -> None:
+    data = b"text,custom_id\n" + b'"' + unit * (4_000 // len(unit)) + b'"x\n'
+    reader = CountingReader([data], delimiter=b",", limit=1000)
     reader.header()
-    assert sum(1 for _ in reader.records()) >= 40
-    assert reader._reread <= len(data) + 17 * limit
+    assert sum(1 for _ in reader.records()) > 0
+    assert reader.scanned <= 3 * len(data)
 
 
 def test_extra_cells_are_not_collected() -> None:

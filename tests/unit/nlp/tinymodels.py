@@ -52,7 +52,7 @@ def package_folder(name: str) -> Path:
 def save_tokenizer(folder: Path, *, max_length: int, chat: bool = False, bert: bool = False) -> int:
     """Train a byte-level BPE tokenizer on the test texts, save it and give its vocabulary's size."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # a property without a typed setter
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=420,
@@ -61,13 +61,14 @@ def save_tokenizer(folder: Path, *, max_length: int, chat: bool = False, bert: b
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # as above
+    tokenizer.decoder = decoders.ByteLevel()
     if not chat:
         pair = "<s> $A </s> $B:1 </s>:1" if bert else "<s> $A </s> </s> $B </s>"
-        tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]  # as above
+        tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", pair=pair, special_tokens=[("<s>", 1), ("</s>", 2)]
         )
-    wrapped = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast  # has no types
+    wrapped = fast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         bos_token="<s>",
