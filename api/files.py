@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, cast
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from api.requests import no_query, page_limit
 from api.responses import json_response, page_response, ranged
 from api.services import caller, services
-from jobs.errors import InvalidRequest, MalformedBody, TextmillError, UnsupportedMedia
+from jobs.errors import InvalidRequest, MalformedBody, TextmillError, TooLarge, UnsupportedMedia
 
 blueprint = Blueprint("files", __name__)
 
@@ -129,6 +130,8 @@ def _events(decoder: MultipartDecoder) -> Iterator[Any]:
                 yield event
     except TextmillError:
         raise
+    except RequestEntityTooLarge:
+        raise TooLarge(f"a part's headers are larger than {_HEADER_BYTES} bytes") from None
     except ValueError as error:
         raise MalformedBody(f"the multipart body is broken: {error}") from None
 

@@ -89,7 +89,9 @@ class Kind(ABC):
     summary: ClassVar[str]  #: one line for people
     Params: ClassVar[type[KindParams]] = KindParams
     needs_model: ClassVar[bool] = True
-    loads_weights: ClassVar[bool] = True  #: whether :meth:`load` fills device memory with the weights
+    loads_weights: ClassVar[bool] = (
+        True  #: whether :meth:`load` fills device memory with the weights
+    )
     fields: ClassVar[frozenset[str]] = frozenset()  #: row fields that it reads beside ``text``
     #: Rows given to one call of :meth:`run`. A window is the unit of partial commits: long enough to fill
     #: batches of like length, short enough to take seconds.

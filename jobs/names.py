@@ -19,6 +19,12 @@ def is_tenant(value: str) -> bool:
     return _TENANT.fullmatch(value) is not None
 
 
+def _check_tenant(value: str) -> None:
+    # A name with a slash in it would reach into another tenant's objects.
+    if not is_tenant(value):
+        raise ValueError(f"not a tenant's name: {value!r}")
+
+
 def is_model_name(value: str) -> bool:
     """Whether ``value`` may name a registry model, a version or an alias. Never a path."""
     return _MODEL_NAME.fullmatch(value) is not None and ".." not in value
@@ -30,6 +36,9 @@ class JobNames:
 
     tenant: str
     job_id: str
+
+    def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
 
     @property
     def prefix(self) -> str:
@@ -79,6 +88,9 @@ class TenantNames:
     """Where everything else of a tenant lies."""
 
     tenant: str
+
+    def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
 
     @property
     def prefix(self) -> str:

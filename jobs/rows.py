@@ -36,9 +36,10 @@ class Row:
     )
     text: str
     custom_id: str | None = None  #: the submitter's own name for the row; may repeat
-    fields: Mapping[str, Any] = field(
-        default_factory=dict
-    )  #: further columns the kind or user asked for
+    #: Further columns that the kind or the user asked for.
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    source: str = field(default="", compare=False)  #: the object or file it came from
+    line: int = field(default=0, compare=False)  #: its first line there, from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,14 @@ class BadRow:
 def encode_shard_row(row: Row | BadRow) -> bytes:
     """A row as one line of a shard."""
     if isinstance(row, BadRow):
-        return error_line(row.index, row.custom_id, row.failure, source=row.source, line=row.line)
-    entry: dict[str, Any] = {"custom_id": row.custom_id, "index": row.index, "text": row.text}
+        return error_line(row, row.failure)
+    entry: dict[str, Any] = {
+        "custom_id": row.custom_id,
+        "index": row.index,
+        "text": row.text,
+        "source": row.source,
+        "line": row.line,
+    }
     if row.fields:
         entry["fields"] = dict(row.fields)
     return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
@@ -99,7 +106,14 @@ def decode_shard_row(line: bytes) -> Row | BadRow:
     if error is not None:
         failure = RowFailure(error["code"], error["message"])
         return BadRow(entry["index"], failure, entry["source"], entry["line"], entry["custom_id"])
-    return Row(entry["index"], entry["text"], entry["custom_id"], entry.get("fields", {}))
+    return Row(
+        entry["index"],
+        entry["text"],
+        entry["custom_id"],
+        entry.get("fields", {}),
+        entry["source"],
+        entry["line"],
+    )
 
 
 def result_line(row: Row, success: Success, carry: tuple[str, ...] = ()) -> bytes:
@@ -118,20 +132,13 @@ def result_line(row: Row, success: Success, carry: tuple[str, ...] = ()) -> byte
     return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def error_line(
-    index: int,
-    custom_id: str | None,
-    failure: RowFailure,
-    *,
-    source: str | None = None,
-    line: int | None = None,
-) -> bytes:
-    """A line of the errors: ``{"custom_id", "index", "error"}``; bad input also names source and line."""
+def error_line(row: Row | BadRow, failure: RowFailure) -> bytes:
+    """A line of the errors: ``{"custom_id", "index", "error", "source", "line"}``."""
     entry: dict[str, Any] = {
-        "custom_id": custom_id,
-        "index": index,
+        "custom_id": row.custom_id,
+        "index": row.index,
         "error": {"code": failure.code, "message": failure.message},
+        "source": row.source,
+        "line": row.line,
     }
-    if source is not None:
-        entry |= {"source": source, "line": line}
     return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)

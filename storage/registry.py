@@ -53,7 +53,9 @@ class Registry:
         The version's name comes from the contents, so publishing the same folder again (a repeated task) gives the
         same version.
         """
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and path != folder / _RECORD
+        )
         digest = _digest(folder, files)
         version = digest[:12]
         prefix = TenantNames(tenant).model_version(name, version)

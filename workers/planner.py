@@ -172,7 +172,7 @@ class _Planning:
             self._duplicates.count(row)
             checked: Row | BadRow = row
             if isinstance(row, Row) and (failure := _check(kind, row, params)) is not None:
-                checked = BadRow(row.index, failure, "input", row.index + 1, row.custom_id)
+                checked = BadRow(row.index, failure, row.source, row.line, row.custom_id)
             yield row.index, encode_shard_row(checked)
 
     def _keep_lease(self) -> None:

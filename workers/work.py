@@ -247,16 +247,13 @@ class ModelWorker:
         carry = tuple(opened.job.spec.input.carry)
         by_index = dict(zip((row.index for row in good), outcomes, strict=True))
         for row in window:
-            outcome = row.failure if isinstance(row, BadRow) else by_index[row.index]
             if isinstance(row, BadRow):
-                work.errors.append(
-                    error_line(
-                        row.index, row.custom_id, row.failure, source=row.source, line=row.line
-                    )
-                )
-            elif isinstance(outcome, RowFailure):
-                work.errors.append(error_line(row.index, row.custom_id, outcome))
-            elif isinstance(outcome, Success):
+                work.errors.append(error_line(row, row.failure))
+                continue
+            outcome = by_index[row.index]
+            if isinstance(outcome, RowFailure):
+                work.errors.append(error_line(row, outcome))
+            else:
                 success = self._published(opened, outcome)
                 work.results.append(result_line(row, success, carry))
                 work.usage += outcome.usage

@@ -104,12 +104,14 @@ class _Gunzip:
                 out = member.decompress(data, MAX_PIECE)
             except zlib.error as error:
                 raise self._corrupt(f"is damaged ({error})") from None
-            self._read += len(data) - len(member.unconsumed_tail)
-            data = member.unconsumed_tail
+            # At a member's end zlib leaves an old tail in place; what follows the member is in ``unused_data``.
+            left = b"" if member.eof else member.unconsumed_tail
+            self._read += len(data) - len(left)
+            data = left
             if out:
                 yield out
             # A full piece may leave output inside zlib even though no input is left.
-            if not data and len(out) < MAX_PIECE:
+            if member.eof or (not data and len(out) < MAX_PIECE):
                 return
 
     def _check_expansion(self, size: int) -> None:

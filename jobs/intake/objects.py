@@ -59,7 +59,7 @@ def row_from_object(
             fields = {name: value[name] for name in options.kept if name in value}
             failure = failure or _fields_failure(fields)
         if failure is None:
-            return Row(index, text, custom_id, fields)
+            return Row(index, text, custom_id, fields, source, line)
     elif options.text_field in value:
         reason = f"field {quoted(options.text_field)}: expected a string, found {_json_type(text)}"
         failure = RowFailure("invalid_text", reason)

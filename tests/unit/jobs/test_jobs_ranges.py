@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ ranges = st.lists(st.integers(0, 10**12 - 1), min_size=2, max_size=2, unique=Tru
 
 
 def tiles(cuts: list[int]) -> list[RowRange]:
-    return [RowRange(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [RowRange(start, stop) for start, stop in pairwise(cuts)]
 
 
 @given(ranges)

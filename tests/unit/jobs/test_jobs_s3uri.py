@@ -30,8 +30,7 @@ def test_patterns(uri: str, listing: str | None, matching: list[str], other: lis
 def allowed(uri: str, *prefixes: str) -> bool:
     try:
         check_allowed(uri, own_bucket="textmill", allowed=prefixes, field="input.uri")
-    except InvalidRequest as error:
-        assert [field.field for field in error.fields] == ["input.uri"]
+    except InvalidRequest:
         return False
     return True
 
@@ -55,9 +54,10 @@ def test_who_may_read(uri: str, prefixes: list[str], expected: bool) -> None:
 
 
 def test_the_refusal_names_what_is_allowed() -> None:
-    with pytest.raises(InvalidRequest, match="allowed: s3://a/, s3://b/c"):
+    with pytest.raises(InvalidRequest, match="allowed: s3://a/, s3://b/c") as caught:
         check_allowed(
             "s3://x/y", own_bucket="t", allowed=("s3://a/", "s3://b/c"), field="input.uri"
         )
+    assert [field.field for field in caught.value.fields] == ["input.uri"]
     with pytest.raises(InvalidRequest, match="TEXTMILL_S3_ALLOWED_PREFIXES"):
         check_allowed("s3://x/y", own_bucket="t", allowed=(), field="input.uri")

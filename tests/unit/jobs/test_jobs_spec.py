@@ -109,7 +109,12 @@ def test_every_wrong_field_is_named_at_once() -> None:
     body = {**GOOD, "priority": "x", "colour": 1, "name": 2, "params": 3}
     with pytest.raises(InvalidRequest) as caught:
         parse(body)
-    assert {field.field for field in caught.value.fields} == {"priority", "colour", "name", "params"}
+    assert {field.field for field in caught.value.fields} == {
+        "priority",
+        "colour",
+        "name",
+        "params",
+    }
     assert "(and 1 more)" in caught.value.detail
 
 

@@ -1,0 +1,56 @@
+"""One whole stack for all tests of this folder, and clients of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import urllib3
+from minio import Minio
+
+from tests.integration.stack.running import RunningStack
+from textmill import Textmill
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The embedded stack, ready to work. Its end is checked too."""
+    running = RunningStack(tmp_path_factory.mktemp("stack"))
+    try:
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        running.end()
+
+
+@pytest.fixture(scope="session")
+def tm(stack: RunningStack) -> Iterator[Textmill]:
+    """The SDK."""
+    with Textmill(stack.client.url, stack.client.api_key) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def http(stack: RunningStack) -> Iterator[httpx.Client]:
+    """Plain HTTP with a valid key, for what the SDK would not send."""
+    key = {"Authorization": f"Bearer {stack.client.api_key}"}
+    with httpx.Client(
+        base_url=stack.client.url, headers=key, trust_env=False, timeout=60
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def s3(stack: RunningStack) -> Iterator[Minio]:
+    """The object store."""
+    with urllib3.PoolManager() as pool:
+        yield stack.minio(pool)
+
+
+@pytest.fixture
+def folder() -> str:
+    """A prefix in the bucket ``corpora`` that nobody else uses."""
+    return f"{secrets.token_hex(6)}/"

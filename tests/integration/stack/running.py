@@ -1,0 +1,201 @@
+"""A whole stack as users start it: ``textmill-server up`` as a process, and what it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import redis
+import urllib3
+from minio import Minio
+
+from server.client_config import ClientConfig
+from server.embedded import EmbeddedConfig
+
+ROOT = Path(__file__).parents[3]
+PLUGINS = ROOT / "tests" / "plugins"
+
+#: Generous: a busy machine may take long for what is done in a few seconds.
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+
+#: What a planner or finalizer must be silent for is three times as long.
+LEASE_SECONDS = 3
+
+#: What the children of the supervisor are known by: part of their command lines, with a space at its end.
+COMMANDS = {
+    "valkey": "/valkey-server ",
+    "seaweedfs": "/weed ",
+    "control": " server worker --control ",
+    "worker": " server worker ",
+    "scheduler": " server scheduler ",
+    "api": " server api ",
+}
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """The environment of the stack's processes: nothing that this machine has configured, and the echo kind."""
+    inherited = {name: value for name, value in os.environ.items() if "TEXTMILL" not in name}
+    paths = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TEXTMILL_LEASE_SECONDS": str(LEASE_SECONDS),
+        "TEXTMILL_SHARD_MAX_ROWS": "500",
+        "TEXTMILL_CACHE_DIR": str(data_dir / "models"),
+        "TEXTMILL_HF_OFFLINE": "true",
+    }
+
+
+def command(name: str) -> str:
+    """Path of a command that is installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+class RunningStack:
+    """One ``textmill-server up``, from its start to its end."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.env = environment(data_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._seen: dict[int, psutil.Process] = {}
+
+    # --- starting and stopping -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start, and return once clients are told where to find the stack."""
+        client_file = self.data_dir / "client.toml"
+        before = _modified(client_file)
+        with (self.data_dir / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [command("textmill-server"), "up", "--data-dir", str(self.data_dir), "--port", "0"],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.data_dir,
+            )
+        wait_for(lambda: _modified(client_file) != before or self._ended(), START_SECONDS)
+        assert not self._ended(), (self.data_dir / "up.log").read_text()
+        self.note_processes()
+
+    def stop(self) -> None:
+        """SIGTERM; everything must be gone when it has ended."""
+        self.note_processes()
+        self.up.send_signal(signal.SIGTERM)
+        assert self.up.wait(STOP_SECONDS) == 0
+        assert self.survivors() == []
+
+    def kill(self) -> None:
+        """``kill -9`` of the supervisor alone."""
+        self.note_processes()
+        self.up.kill()
+        self.up.wait()
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever a failed test did."""
+        if self._process is not None and not self._ended():
+            self.up.kill()
+            self.up.wait()
+        for process in self.survivors():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    @property
+    def up(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the stack was not started"
+        return self._process
+
+    def _ended(self) -> bool:
+        return self.up.poll() is not None
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def note_processes(self) -> None:
+        """Remember every process that belongs to the stack now."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.up.pid).children(recursive=True):
+                self._seen[process.pid] = process
+
+    def survivors(self) -> list[psutil.Process]:
+        """Processes of the stack, past and present, that still run."""
+        return [process for process in self._seen.values() if _runs(process)]
+
+    def process(self, name: str) -> psutil.Process | None:
+        """The process of one child of the supervisor, or None while there is none."""
+        for child in psutil.Process(self.up.pid).children():
+            if COMMANDS[name] in " ".join([*_command_line(child), ""]):
+                return child
+        return None
+
+    def pool_child(self, name: str) -> psutil.Process:
+        """A process in which a Celery worker runs its tasks."""
+        parent = self.process(name)
+        assert parent is not None
+        return next(one for one in parent.children() if "--billiard-fork" in _command_line(one))
+
+    # --- what it runs with -----------------------------------------------------------------------
+
+    @property
+    def client(self) -> ClientConfig:
+        """Where clients find it."""
+        found = ClientConfig.load(self.data_dir / "client.toml")
+        assert found is not None
+        return found
+
+    @property
+    def embedded(self) -> EmbeddedConfig:
+        """Credentials and ports of Valkey and SeaweedFS."""
+        found = EmbeddedConfig.load(self.data_dir / "embedded.json")
+        assert found is not None
+        return found
+
+    def minio(self, http: urllib3.PoolManager) -> Minio:
+        """A plain client of the store."""
+        return Minio(
+            f"127.0.0.1:{self.embedded.s3_ports.s3}",
+            access_key=self.embedded.s3_access_key,
+            secret_key=self.embedded.s3_secret_key,
+            region="us-east-1",
+            secure=False,
+            http_client=http,
+        )
+
+    def redis(self) -> redis.Redis:
+        """A plain client of the ledger."""
+        url = self.embedded.environment()["TEXTMILL_REDIS_URL"]
+        return redis.Redis.from_url(url, decode_responses=True)
+
+
+def wait_for(reached: Callable[[], object], seconds: float) -> None:
+    """Return once ``reached`` is true; fail after so many seconds."""
+    give_up = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < give_up, f"not reached in {seconds:g} s"
+        time.sleep(0.05)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _modified(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None

@@ -1,0 +1,163 @@
+"""Every way to hand rows to a job, and that each row comes out once and in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from minio import Minio
+
+from tests.integration.stack.dialogue import jsonl, outcome, packed, put, upload
+from textmill import Textmill
+
+TEXTS = ["first", "second, with a comma", "third \N{SNOWMAN}"]
+
+FILES = {
+    "rows.jsonl": jsonl({"custom_id": f"r{n}", "text": text} for n, text in enumerate(TEXTS)),
+    "rows.csv": 'custom_id,text\r\nr0,first\r\nr1,"second, with a comma"\r\nr2,third \u2603\r\n'.encode(),
+    "rows.tsv": "custom_id\ttext\nr0\tfirst\nr1\tsecond, with a comma\nr2\tthird \u2603\n".encode(),
+    "rows.txt": "\n".join(TEXTS).encode(),
+}
+
+
+def texts(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["output"]["text"] for row in rows]
+
+
+def test_inline_rows_with_ids_and_carried_fields(tm: Textmill) -> None:
+    items: list[Any] = [
+        {"ticket": "a-1", "body": "Great value.", "country": "AT", "n": {"deep": [1, None]}},
+        {"ticket": "a-1", "body": "refuse this"},
+        {"ticket": 7, "body": "Sehr gut!", "country": None},
+    ]
+    job = tm.jobs.create(
+        kind="echo",
+        input=items,
+        text_field="body",
+        id_field="ticket",
+        carry=["country", "n"],
+        params={"upper": True, "fail_on": "refuse"},
+    )
+    results, errors = outcome(job)
+    assert results == [
+        {
+            "custom_id": "a-1",
+            "index": 0,
+            "output": {"text": "GREAT VALUE."},
+            "usage": {"input_tokens": 2, "output_tokens": 0},
+            "fields": {"country": "AT", "n": {"deep": [1, None]}},
+        },
+        {
+            "custom_id": "7",
+            "index": 2,
+            "output": {"text": "SEHR GUT!"},
+            "usage": {"input_tokens": 2, "output_tokens": 0},
+            "fields": {"country": None, "n": None},
+        },
+    ]
+    refused = {"code": "echo_refused", "message": "the text holds 'refuse'"}
+    assert errors == [{"custom_id": "a-1", "index": 1, "error": refused}]
+    assert [one["code"] for one in job.refresh().raw["warnings"]] == ["repeated_custom_id"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_uploaded_files_plain_and_compressed(tm: Textmill, name: str) -> None:
+    files = [upload(tm, FILES[name], name), upload(tm, packed(FILES[name]), name + ".gz")]
+    for job in [tm.jobs.create(kind="echo", input=file) for file in files]:
+        results, errors = outcome(job)
+        assert texts(results) == TEXTS
+        assert errors == []
+        ids = [row["custom_id"] for row in results]
+        assert ids == ([None] * 3 if name == "rows.txt" else ["r0", "r1", "r2"])
+
+
+def test_a_document_is_one_row(tm: Textmill) -> None:
+    text = "Two lines\nof one text.\n"
+    files = [upload(tm, text.encode(), "a.md"), upload(tm, packed(text.encode()), "a.md.gz")]
+    jobs = [tm.jobs.create(kind="echo", input=file, format="documents") for file in files]
+    assert [texts(outcome(job)[0]) for job in jobs] == [[text], [text]]
+
+
+@pytest.mark.parametrize("size", [20, 100_000, 9_000_000])
+def test_a_multipart_upload_gives_the_same_file_as_a_raw_one(http: httpx.Client, size: int) -> None:
+    data = (b'{"text": "a line"}\n' * (size // 19 + 1))[:size]
+    form = http.post("/v1/files", files={"file": ("rows.jsonl", data, "text/plain")})
+    raw = http.post("/v1/files", params={"filename": "rows.jsonl"}, content=data)
+    for response in (form, raw):
+        assert response.status_code == 201, response.text
+        assert response.headers["Location"] == f"/v1/files/{response.json()['id']}"
+    same = ("filename", "bytes", "sha256", "object")
+    assert [form.json()[name] for name in same] == [raw.json()[name] for name in same]
+    assert http.get(f"{form.headers['Location']}/content").content == data
+
+
+def test_an_object_by_its_uri(tm: Textmill, s3: Minio, folder: str) -> None:
+    uris = []
+    for name, data in FILES.items():
+        uris += [put(s3, folder + name, data), put(s3, folder + name + ".gz", packed(data))]
+    for job in [tm.jobs.create(kind="echo", input=uri) for uri in uris]:
+        assert texts(outcome(job)[0]) == TEXTS
+
+
+def test_a_prefix_and_a_glob_read_objects_in_the_order_of_their_names(
+    tm: Textmill, s3: Minio, folder: str
+) -> None:
+    put(s3, f"{folder}2026-b.csv", b"text\nc\nd\n")
+    put(s3, f"{folder}2026-a.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
+    put(s3, f"{folder}deeper/2027.txt.gz", packed(b"e\nf"))
+    whole = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}")
+    glob = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}2026-*")
+    one = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}*.gz")
+    assert texts(outcome(whole)[0]) == ["a", "b", "c", "d", "e", "f"]
+    assert texts(outcome(glob)[0]) == ["a", "b", "c", "d"]
+    assert texts(outcome(one)[0]) == ["e", "f"]
+
+
+def test_documents_below_a_prefix(tm: Textmill, s3: Minio, folder: str) -> None:
+    for name in ("x.md", "y.md"):
+        put(s3, folder + name, f"# {name}\n\ntext".encode())
+    job = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}*.md", format="documents")
+    assert texts(outcome(job)[0]) == ["# x.md\n\ntext", "# y.md\n\ntext"]
+
+
+def test_bad_rows_become_errors_with_source_and_line(tm: Textmill, s3: Minio, folder: str) -> None:
+    lines = [
+        b'{"custom_id": "good-0", "text": "zero"}',
+        b"this is no JSON",
+        b"",
+        b'{"custom_id": "no-text", "body": "x"}',
+        b'{"text": 7}',
+        b'{"text": "bad \xff\xfe bytes"}',
+        b'{"custom_id": "nul", "text": "a\\u0000b"}',
+        b'{"text": "  "}',
+        b"[1, 2]",
+        b'{"text": "' + b"long " * (2 << 20) + b'"}',
+        b'{"custom_id": "good-9", "text": "nine"}',
+    ]
+    data = b"\n".join(lines)
+    uri = put(s3, f"{folder}mixed.jsonl", data)
+    jobs = {
+        "mixed.jsonl": tm.jobs.create(kind="echo", input=upload(tm, data, "mixed.jsonl")),
+        uri: tm.jobs.create(kind="echo", input=uri),
+    }
+    for source, job in jobs.items():
+        results, errors = outcome(job)
+        assert [(row["index"], row["output"]["text"]) for row in results] == [
+            (0, "zero"),
+            (9, "nine"),
+        ]
+        assert [(row["index"], row["line"], row["error"]["code"]) for row in errors] == [
+            (1, 2, "invalid_json"),
+            (2, 4, "missing_text"),
+            (3, 5, "invalid_text"),
+            (4, 6, "invalid_utf8"),
+            (5, 7, "nul_character"),
+            (6, 8, "empty_text"),
+            (7, 9, "not_an_object"),
+            (8, 10, "row_too_large"),
+        ]
+        assert {row["source"] for row in errors} == {source}
+        assert [row["custom_id"] for row in errors] == [None, "no-text"] + [None] * 2 + ["nul"] + [
+            None
+        ] * 3

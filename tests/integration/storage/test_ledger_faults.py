@@ -1,0 +1,161 @@
+"""What callers see while the ledger is not whole, away or full: always ``Unavailable``, and nothing changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+import storage.ledger
+from jobs.errors import Unavailable
+from jobs.ranges import RowRange
+from jobs.settings import Settings
+from storage.ledger import Answer, JobFilter, Ledger, require_noeviction
+from storage.ledger.scripts import LedgerClient
+from tests.integration.storage.ledgerbench import JOB, TENANT, LedgerBench, new_job
+
+ROWS, TOKEN = RowRange(0, 10), "0" * 32
+
+#: One call of each script.
+CALLS: dict[str, Callable[[LedgerBench], object]] = {
+    "add": lambda bench: bench.ranges.add(JOB, TOKEN, ROWS),
+    "choose": lambda bench: bench.ranges.choose([]),
+    "claim": lambda bench: bench.ranges.claim(JOB, TOKEN),
+    "commit": lambda bench: bench.commit(ROWS, TOKEN),
+    "final_begin": lambda bench: bench.ranges.final_begin(JOB, TOKEN),
+    "finish": lambda bench: bench.client.call("finish", JOB, "completed", 1, "completed", 1),
+    "heartbeat": lambda bench: bench.ranges.heartbeat(JOB, ROWS, TOKEN),
+    "invite": lambda bench: bench.ledger.workers.invite(1),
+    "outcome": lambda bench: bench.jobs.cancel(JOB),
+    "plan_begin": lambda bench: bench.ranges.plan_begin(JOB, TOKEN),
+    "release": lambda bench: bench.ranges.release(JOB, ROWS, TOKEN),
+    "seal": lambda bench: bench.ranges.seal(JOB, TOKEN, 10, "[]"),
+    "set_model": lambda bench: bench.jobs.set_model(JOB, {"ref": "pkg:x"}),
+    "submit": lambda bench: bench.jobs.enter(new_job()),
+    "sweep": lambda bench: bench.ranges.sweep(JOB),
+}
+
+
+def test_every_script_has_a_call_here() -> None:
+    folder = Path(storage.ledger.__file__).parent / "lua"
+    assert {path.stem for path in folder.glob("[!_]*.lua")} == set(CALLS)
+
+
+@pytest.mark.parametrize("script", sorted(CALLS))
+def test_every_script_refuses_a_ledger_without_an_epoch(bench: LedgerBench, script: str) -> None:
+    bench.client.redis.delete("ledger:epoch")
+    with pytest.raises(Unavailable, match="being built"):
+        CALLS[script](bench)
+    assert bench.client.redis.keys("*") == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda bench: bench.jobs.get(TENANT, JOB),
+        lambda bench: bench.jobs.find(JOB),
+        lambda bench: bench.jobs.page(TENANT, JobFilter(), after=None, limit=1),
+        lambda bench: bench.ledger.require_epoch(),
+    ],
+)
+def test_reading_a_ledger_without_an_epoch_is_never_not_found(
+    bench: LedgerBench, read: Callable[[LedgerBench], object]
+) -> None:
+    bench.client.redis.delete("ledger:epoch")
+    with pytest.raises(Unavailable):
+        read(bench)
+
+
+def test_an_epoch_is_begun_once(bench: LedgerBench) -> None:
+    before = bench.client.redis.get("ledger:epoch")
+    bench.ledger.begin_epoch()
+    assert bench.client.redis.get("ledger:epoch") == before
+    assert bench.ledger.has_epoch()
+
+
+def test_scripts_survive_a_flush_of_the_script_cache(bench: LedgerBench) -> None:
+    bench.plan(10, 10)
+    bench.client.redis.script_flush()
+    assert bench.commit(*bench.lease()) is Answer.FINALIZE
+
+
+@pytest.fixture
+def nowhere() -> Iterator[LedgerBench]:
+    """A ledger at a port where nobody listens."""
+    settings = Settings.from_environment({"TEXTMILL_REDIS_URL": "redis://127.0.0.1:1/0"})
+    client = LedgerClient.connect(settings)
+    yield LedgerBench(client)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda bench: bench.ranges.heartbeat(JOB, ROWS, TOKEN),
+        lambda bench: bench.jobs.get(TENANT, JOB),
+        lambda bench: list(bench.ranges.parts(JOB)),
+        lambda bench: bench.ledger.probe(),
+        lambda bench: bench.ledger.workers.live(),
+    ],
+)
+def test_a_server_that_is_down_is_unavailable_at_once(
+    nowhere: LedgerBench, use: Callable[[LedgerBench], object]
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        use(nowhere)
+    assert time.monotonic() - began < 5
+
+
+@pytest.fixture
+def full(bench: LedgerBench) -> Iterator[LedgerBench]:
+    """A ledger with one leased range, in a Redis that is out of memory."""
+    bench.plan(20, 10)
+    assert bench.ranges.claim(JOB, TOKEN) == ROWS
+    bench.client.redis.config_set("maxmemory", "1mb")
+    try:
+        yield bench
+    finally:
+        bench.client.redis.config_set("maxmemory", "0")
+
+
+def test_work_goes_on_where_redis_is_full(full: LedgerBench) -> None:
+    assert full.ranges.heartbeat(JOB, ROWS, TOKEN) is Answer.OK
+    assert full.commit(ROWS, TOKEN, done=ROWS.cut(5)[0]) is Answer.OK
+    assert full.ranges.sweep(JOB).expired == 0
+    assert full.jobs.cancel(JOB)[0]
+    assert full.ranges.final_begin(JOB, TOKEN)[0] is Answer.OK
+
+
+def test_a_release_goes_through_where_redis_is_full(full: LedgerBench) -> None:
+    assert full.ranges.release(JOB, ROWS, TOKEN) is Answer.OK
+
+
+@pytest.mark.parametrize("script", ["add", "claim", "plan_begin", "submit"])
+def test_nothing_new_is_taken_in_where_redis_is_full(full: LedgerBench, script: str) -> None:
+    with pytest.raises(Unavailable, match="OOM"):
+        CALLS[script](full)
+
+
+def test_a_full_redis_fails_the_probe_and_says_how_full_it_is(full: LedgerBench) -> None:
+    assert full.ledger.used_share() > 1
+    with pytest.raises(Unavailable):
+        full.ledger.probe()
+
+
+def test_a_healthy_redis_passes_the_probe(bench: LedgerBench) -> None:
+    bench.ledger.probe()
+    assert bench.ledger.used_share() == 0.0
+
+
+def test_a_redis_that_evicts_may_hold_no_ledger(ledger: Ledger) -> None:
+    connection: redis.Redis = ledger.client.redis
+    assert require_noeviction(ledger) is None
+    connection.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "allkeys-lru" in (require_noeviction(ledger) or "")
+    finally:
+        connection.config_set("maxmemory-policy", "noeviction")

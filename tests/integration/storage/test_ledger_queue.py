@@ -1,0 +1,214 @@
+"""Which job is served next, and how many workers are invited."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import orjson
+import pytest
+
+from jobs.ids import new_token
+from jobs.states import Priority
+from storage.ledger import Answer
+from storage.ledger.ranges import RESIDENCY_PATIENCE_MS
+from storage.ledger.workers import PRESENCE_MS, SLOT_MS
+from tests.integration.storage.ledgerbench import LedgerBench, new_job
+
+
+def serve(bench: LedgerBench, *held: str) -> str | None:
+    """Let a worker that holds these models claim a range; the job it was sent to."""
+    job_id = bench.ranges.choose(held)
+    if job_id is not None:
+        assert bench.ranges.claim(job_id, new_token()) is not None
+    return job_id
+
+
+def test_nothing_to_do(bench: LedgerBench) -> None:
+    assert serve(bench) is None
+    bench.jobs.enter(new_job())
+    assert serve(bench) is None
+
+
+def test_higher_priorities_are_served_first(bench: LedgerBench) -> None:
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
+        bench.plan(20, 10, job=new_job(f"job_{priority}", priority=priority))
+    order = [serve(bench) for _ in range(7)]
+    assert order == ["job_high"] * 2 + ["job_normal"] * 2 + ["job_low"] * 2 + [None]
+
+
+def test_a_small_job_is_served_soon_behind_a_big_one(bench: LedgerBench) -> None:
+    bench.plan(200, 1, job=new_job("job_big"))
+    for _ in range(50):
+        assert serve(bench) == "job_big"
+    bench.plan(2, 1, job=new_job("job_small"))
+    assert Counter(serve(bench) for _ in range(4)) == {"job_big": 2, "job_small": 2}
+    assert serve(bench) == "job_big"
+
+
+def test_a_new_job_does_not_make_up_for_the_time_before_it_came(bench: LedgerBench) -> None:
+    bench.plan(100, 1, job=new_job("job_old"))
+    for _ in range(50):
+        serve(bench)
+    bench.plan(100, 1, job=new_job("job_new"))
+    assert Counter(serve(bench) for _ in range(20)) == {"job_old": 10, "job_new": 10}
+
+
+def test_a_range_given_back_makes_its_job_runnable_again(bench: LedgerBench) -> None:
+    bench.plan(10, 10)
+    rows, token = bench.lease()
+    assert bench.ranges.choose([]) is None
+    bench.ranges.release("job_a", rows, token)
+    assert serve(bench) == "job_a"
+    bench.lapse()
+    bench.ranges.sweep("job_a")
+    assert serve(bench) == "job_a"
+
+
+def test_the_sweep_makes_runnable_what_was_forgotten(bench: LedgerBench) -> None:
+    bench.plan(10, 10)
+    bench.client.redis.delete("runnable:normal")
+    assert bench.ranges.choose([]) is None
+    bench.ranges.sweep("job_a")
+    assert serve(bench) == "job_a"
+
+
+def test_a_worker_goes_on_with_a_model_that_it_holds(bench: LedgerBench) -> None:
+    bench.plan(100, 1, job=new_job("job_a", model_key="m1"))
+    bench.plan(100, 1, job=new_job("job_b", model_key="m2"))
+    assert [serve(bench, "m2") for _ in range(5)] == ["job_b"] * 5
+    assert [serve(bench, "m1") for _ in range(5)] == ["job_a"] * 5
+    assert serve(bench, "m3") in ("job_a", "job_b")
+
+
+def test_priority_goes_before_a_model_that_is_held(bench: LedgerBench) -> None:
+    bench.plan(10, 1, job=new_job("job_low", model_key="m1", priority=Priority.LOW))
+    bench.plan(10, 1, job=new_job("job_high", model_key="m2", priority=Priority.HIGH))
+    assert serve(bench, "m1") == "job_high"
+
+
+def test_a_job_that_waited_too_long_goes_before_a_model_that_is_held(bench: LedgerBench) -> None:
+    bench.plan(100, 1, job=new_job("job_a", model_key="m1"))
+    bench.plan(100, 1, job=new_job("job_b", model_key="m2"))
+    assert serve(bench, "m2") == "job_b"  # now it is job_a's turn
+    bench.now += RESIDENCY_PATIENCE_MS
+    assert serve(bench, "m2") == "job_b"
+    bench.now += 1
+    assert serve(bench, "m2") == "job_a"
+    assert serve(bench, "m2") == "job_b"  # job_a was served: patience begins anew
+
+
+def test_a_job_that_cannot_be_worked_on_lets_others_go_first(bench: LedgerBench) -> None:
+    bench.plan(10, 1, job=new_job("job_a"))
+    bench.plan(10, 1, job=new_job("job_b"))
+    assert bench.ranges.choose([]) == "job_a"
+    bench.ranges.defer("job_a", Priority.NORMAL)
+    assert bench.ranges.choose([]) == "job_b"
+    bench.ranges.defer("job_b", Priority.NORMAL)
+    bench.ranges.defer("job_unknown", Priority.NORMAL)
+    assert bench.ranges.choose([]) == "job_a"
+
+
+# --- invitations ---------------------------------------------------------------------------------
+
+
+def invite_all(bench: LedgerBench, workers: int) -> list[str]:
+    slots = []
+    while (slot := bench.ledger.workers.invite(workers)) is not None:
+        slots.append(slot)
+    return slots
+
+
+@pytest.mark.parametrize(("claimable", "workers"), [(3, 5), (5, 3), (0, 4), (4, 4)])
+def test_invitations_are_as_many_as_ranges_and_workers_allow(
+    bench: LedgerBench, claimable: int, workers: int
+) -> None:
+    bench.plan(claimable + 2, 1)
+    bench.lease()  # a leased range wants no worker
+    bench.lease()
+    assert len(invite_all(bench, workers)) == min(claimable, workers)
+
+
+def test_invitations_count_the_ranges_of_all_jobs(bench: LedgerBench) -> None:
+    for priority in Priority:
+        bench.plan(2, 1, job=new_job(f"job_{priority}", priority=priority))
+    assert len(invite_all(bench, 100)) == 6
+
+
+def test_a_decided_job_invites_nobody(bench: LedgerBench) -> None:
+    bench.plan(5, 1)
+    bench.jobs.cancel("job_a")
+    assert invite_all(bench, 5) == []
+
+
+def test_an_invitation_is_accepted_once(bench: LedgerBench) -> None:
+    bench.plan(5, 1)
+    (slot,) = invite_all(bench, 1)
+    workers = bench.ledger.workers
+    assert workers.accept(slot)
+    assert not workers.accept(slot)
+    assert not workers.accept(new_token())
+    assert len(invite_all(bench, 1)) == 1  # the slot is free again
+
+
+def test_an_invitation_that_nobody_took_lapses(bench: LedgerBench) -> None:
+    bench.plan(5, 1)
+    old, new = new_token(), new_token()
+
+    def invite(slot: str) -> bool:
+        return bool(bench.client.call("invite", 1, SLOT_MS, bench.now, slot))
+
+    assert invite(old)
+    bench.now += SLOT_MS - 1
+    assert not invite(new)
+    bench.now += 1
+    assert invite(new)
+    assert not bench.ledger.workers.accept(old)
+    assert bench.ledger.workers.accept(new)
+
+
+# --- workers -------------------------------------------------------------------------------------
+
+
+def test_live_workers_and_their_leaving(bench: LedgerBench) -> None:
+    workers = bench.ledger.workers
+    assert (workers.live(), workers.count()) == ([], 1)
+    workers.announce("b", {"id": "b", "role": "model", "device_type": "cpu"})
+    workers.announce("a", {"id": "a", "role": "model", "device_type": "cuda"})
+    workers.announce("c", {"id": "c", "role": "control"})
+    assert [worker["id"] for worker in workers.live()] == ["a", "b", "c"]
+    assert (workers.count(), workers.count("control")) == (2, 1)
+    workers.leave("a")
+    assert [worker["id"] for worker in workers.live()] == ["b", "c"]
+
+
+def test_a_worker_not_heard_of_is_gone(bench: LedgerBench) -> None:
+    workers = bench.ledger.workers
+    workers.announce("a", {"id": "a", "role": "model"})
+    workers.announce("b", {"id": "b", "role": "model"})
+    seen_at = next(worker["seen_at"] for worker in workers.live() if worker["id"] == "a")
+    silent = {"id": "a", "role": "model", "seen_at": seen_at - PRESENCE_MS - 60_000}
+    bench.client.redis.hset("workers", "a", orjson.dumps(silent))
+    assert [worker["id"] for worker in workers.live()] == ["b"]
+    workers.announce("a", {"id": "a", "role": "model"})
+    assert [worker["id"] for worker in workers.live()] == ["a", "b"]
+
+
+def test_speeds_are_averaged_and_the_slowest_live_device_counts(bench: LedgerBench) -> None:
+    workers = bench.ledger.workers
+    workers.record_speed("classify", "m", "cuda", 1000.0)
+    workers.record_speed("classify", "m", "cpu", 10.0)
+    workers.record_speed("classify", "m", "cpu", 20.0)
+    assert workers.speed("classify", "m", "cpu") == pytest.approx(13.0)
+    assert workers.speed("classify", "other", "cpu") is None
+    assert workers.slowest_speed("classify", "m") is None  # nobody lives
+    workers.announce("a", {"device_type": "cuda"})
+    assert workers.slowest_speed("classify", "m") == 1000.0
+    workers.announce("b", {"device_type": "cpu"})
+    assert workers.slowest_speed("classify", "m") == pytest.approx(13.0)
+
+
+def test_serving_a_job_to_its_end_takes_it_from_the_queue(bench: LedgerBench) -> None:
+    bench.plan(3, 1)
+    answers = [bench.commit(*bench.lease()) for _ in range(3)]
+    assert answers == [Answer.OK, Answer.OK, Answer.FINALIZE]
+    assert bench.ranges.choose([]) is None

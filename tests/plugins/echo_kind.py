@@ -1,0 +1,67 @@
+"""``echo``: gives each text back, as slowly as asked. A kind as a third party ships one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from jobs.kinds import Kind, KindParams, RunContext
+from jobs.rows import Outcome, Row, RowFailure, Success, Usage
+
+
+class EchoParams(KindParams):
+    """How to echo."""
+
+    delay_ms: float = Field(default=0, ge=0, le=60_000, description="Time that each row takes.")
+    fail_on: str | None = Field(default=None, min_length=1, description="Rows with this text fail.")
+    upper: bool = Field(default=False, description="Give the text back in capitals.")
+    break_in: str | None = Field(
+        default=None, pattern="^(check|prepare|run)$", description="Where the kind shows a bug."
+    )
+
+
+class Echo(Kind):
+    """The text that came in."""
+
+    name: ClassVar[str] = "echo"
+    summary: ClassVar[str] = "Give each text back"
+    Params: ClassVar[type[KindParams]] = EchoParams
+    needs_model: ClassVar[bool] = False
+    window_rows: ClassVar[int] = 50
+
+    def check(self, row: Row, params: EchoParams) -> RowFailure | None:
+        self._break("check", params)
+        return None
+
+    def prepare(self, model: object, params: EchoParams, context: RunContext) -> None:
+        self._break("prepare", params)
+
+    def run(
+        self,
+        model: object,
+        state: object,
+        rows: Sequence[Row],
+        params: EchoParams,
+        context: RunContext,
+    ) -> list[Outcome]:
+        self._break("run", params)
+        outcomes = []
+        for row in rows:
+            if params.delay_ms:
+                time.sleep(params.delay_ms / 1000)
+                context.tick(1)
+            outcomes.append(self._outcome(row, params))
+        return outcomes
+
+    def _outcome(self, row: Row, params: EchoParams) -> Outcome:
+        if params.fail_on is not None and params.fail_on in row.text:
+            return RowFailure("echo_refused", f"the text holds {params.fail_on!r}")
+        output: dict[str, Any] = {"text": row.text.upper() if params.upper else row.text}
+        return Success(output, Usage(input_tokens=len(row.text.split())))
+
+    def _break(self, where: str, params: EchoParams) -> None:
+        if params.break_in == where:
+            raise ZeroDivisionError(f"a bug in {where}")
