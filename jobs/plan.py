@@ -43,6 +43,9 @@ class Plan(BaseModel):
 
     sources: list[Source]  #: empty for inline rows, which lie in ``job.json``
     cut: CutRule
+    model: str | None = (
+        None  #: the model's reference with its revision pinned; None for kinds without one
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,12 @@ import hashlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+import httpx2
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -75,26 +77,36 @@ class ModelFiles:
             raise _missing(ref, "there is no such folder on the worker's host")
         return folder
 
+    def pin(self, ref: ModelRef) -> ModelRef:
+        """The reference with its hub revision fixed to a commit; others name a version or a place already.
+
+        Raises:
+            JobFailure: the hub has no such model (``model_not_found``).
+            Unavailable: the hub is away.
+        """
+        if ref.scheme is not Scheme.HF or self._settings.hf_offline:
+            return ref
+        hub = HfApi(endpoint=self._settings.hf_endpoint)
+        with _hub_faults(ref):
+            commit = hub.model_info(ref.location, revision=ref.revision).sha
+        return ModelRef(Scheme.HF, ref.location, commit)
+
     def _hub(self, ref: ModelRef) -> Path:
-        try:
-            found = snapshot_download(
-                ref.location,
-                revision=ref.revision,
-                cache_dir=self._cache / "hub",
-                allow_patterns=HUB_PATTERNS,
-                endpoint=self._settings.hf_endpoint,
-                local_files_only=self._settings.hf_offline,
-            )
-        except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
-            raise _missing(ref, f"the hub answered {type(error).__name__}") from error
-        except LocalEntryNotFoundError as error:
-            if self._settings.hf_offline:
-                raise _missing(
-                    ref, "it is not in the local cache and TEXTMILL_HF_OFFLINE forbids asking"
-                ) from error
-            raise Unavailable("the model hub cannot be reached") from error
-        except (HfHubHTTPError, OSError) as error:
-            raise Unavailable(f"the model hub failed ({type(error).__name__})") from error
+        with _hub_faults(ref):
+            try:
+                found = snapshot_download(
+                    ref.location,
+                    revision=ref.revision,
+                    cache_dir=self._cache / "hub",
+                    allow_patterns=HUB_PATTERNS,
+                    endpoint=self._settings.hf_endpoint,
+                    local_files_only=self._settings.hf_offline,
+                )
+            except LocalEntryNotFoundError as error:
+                if self._settings.hf_offline:
+                    reason = "it is not in the local cache and TEXTMILL_HF_OFFLINE forbids asking"
+                    raise _missing(ref, reason) from error
+                raise
         return Path(found)
 
     def _registered(self, tenant: str, ref: ModelRef) -> Path:
@@ -122,6 +134,17 @@ class ModelFiles:
                 _download_below(store, info.name, prefix + "/", folder)
 
         return _once(target, fetch)
+
+
+@contextmanager
+def _hub_faults(ref: ModelRef) -> Iterator[None]:
+    """Tell a model that is not there from a hub that is not."""
+    try:
+        yield
+    except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
+        raise _missing(ref, f"the hub answered {type(error).__name__}") from error
+    except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise Unavailable(f"the model hub cannot be reached ({type(error).__name__})") from error
 
 
 def package_folder(package: str) -> Path:

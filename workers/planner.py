@@ -13,15 +13,18 @@ import structlog
 from jobs.errors import InvalidRequest, JobFailure
 from jobs.ids import new_token
 from jobs.kinds import Kind
+from jobs.modelref import ModelRef
 from jobs.names import JobNames
 from jobs.params import parse_params
 from jobs.plan import CutRule, Plan, ShardLimits, cut_rule
 from jobs.ranges import RowRange
 from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
 from storage.ledger import Answer
+from storage.objects import ObjectMissing
 from storage.parts import encode_shard
 from storage.submission import SubmittedJob
 from workers.failing import broken, fail_job
+from workers.model_files import ModelFiles
 from workers.runtime import Runtime
 from workers.sources import pin_sources, read_options, stream_rows
 
@@ -144,6 +147,11 @@ class _Planning:
     def _plan(self) -> Plan:
         """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
         spec, store = self._job.spec, self._runtime.store
+        try:
+            return Plan.model_validate_json(store.get(self._names.plan))
+        except ObjectMissing:
+            pass
+        model = self._pinned_model()
         sources = pin_sources(store, self._job.tenant, spec.input)
         settings = self._runtime.settings
         workers = self._runtime.ledger.workers
@@ -159,10 +167,19 @@ class _Planning:
             total_bytes=sum(source.size for source in sources) if sources else None,
             bytes_per_second=workers.slowest_speed(spec.kind, self._job.model_key),
         )
-        plan = Plan(sources=sources, cut=rule)
+        plan = Plan(sources=sources, cut=rule, model=model)
         if store.put_once(self._names.plan, plan.model_dump_json().encode()):
             return plan
         return Plan.model_validate_json(store.get(self._names.plan))
+
+    def _pinned_model(self) -> str | None:
+        """The model's reference with its revision fixed, so that every shard is computed by the same one."""
+        model = self._job.model
+        if model is None:
+            return None
+        ref = str(ModelFiles(self._runtime).pin(ModelRef.parse(model["ref"])))
+        self._runtime.ledger.jobs.set_model(self._job.id, {**model, "ref": ref})
+        return ref
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         spec, settings = self._job.spec.input, self._runtime.settings

@@ -16,6 +16,7 @@ from jobs.kinds import Kind, KindParams, LoadedModel, NoModel, RunContext
 from jobs.modelref import ModelRef
 from jobs.names import JobNames
 from jobs.params import parse_params
+from jobs.plan import Plan
 from jobs.ranges import RowRange
 from jobs.rows import (
     BadRow,
@@ -54,6 +55,7 @@ class OpenJob:
     names: JobNames
     kind: Kind
     params: KindParams
+    model_key: str  #: what the cache knows the model by; empty without one
     model: LoadedModel
     state: Any
 
@@ -161,7 +163,7 @@ class ModelWorker:
         """Let go of jobs whose model the cache gave up: its memory is free only once nobody holds it."""
         resident = set(self._cache.resident())
         for job_id, opened in list(self._open.items()):
-            if opened.job.model_key and opened.job.model_key not in resident:
+            if opened.model_key and opened.model_key not in resident:
                 del self._open[job_id]
 
     def _prepare(self, job_id: str) -> OpenJob:
@@ -173,20 +175,21 @@ class ModelWorker:
         kind = self._runtime.kinds.require(job.spec.kind)
         params = parse_params(kind, job.spec.params)
         model: LoadedModel = NoModel()
+        model_key = ""
         if kind.needs_model and job.model is not None:
             started = time.monotonic()
-            ref = ModelRef.parse(job.model["ref"])
-            folder = self._files.folder(job.tenant, ref)
+            plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
+            model_key = plan.model or job.model_key
+            folder = self._files.folder(job.tenant, ModelRef.parse(model_key))
             with kind_faults(kind):
-                model = self._cache.get(job.model_key, kind, folder, params.precision)
+                model = self._cache.get(model_key, kind, folder, params.precision)
             self._presence.holding(self._cache.resident())
-            self._runtime.ledger.jobs.set_model(job_id, {**job.model, **model.describe()})
-            log.info(
-                "model ready", model=job.model_key, seconds=round(time.monotonic() - started, 1)
-            )
+            facts = {**job.model, "ref": model_key, **model.describe()}
+            self._runtime.ledger.jobs.set_model(job_id, facts)
+            log.info("model ready", model=model_key, seconds=round(time.monotonic() - started, 1))
         with kind_faults(kind):
             state = kind.prepare(model, params, RunContext(device=self._device))
-        return OpenJob(job, names, kind, params, model, state)
+        return OpenJob(job, names, kind, params, model_key, model, state)
 
     # --- one range ---------------------------------------------------------------------------------
 

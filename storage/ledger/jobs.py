@@ -148,8 +148,8 @@ class JobTable:
             return cast("set[str]", self._client.redis.smembers("active"))
 
     def set_model(self, job_id: str, model: dict[str, Any]) -> None:
-        """Say what the job's model turned out to be; shown in its ``model`` block."""
-        self._client.call("set_model", job_id, _dumps(model))
+        """Say what the job's model turned out to be: ``ref`` as pinned, and facts for its ``model`` block."""
+        self._client.call("set_model", job_id, _dumps(model), str(model["ref"]))
 
     def cancel(self, job_id: str) -> tuple[bool, Status]:
         """Decide that a job is cancelled; whether this call did it, and the status after it."""

@@ -57,7 +57,8 @@ def test_inline_rows_with_ids_and_carried_fields(tm: Textmill) -> None:
         },
     ]
     refused = {"code": "echo_refused", "message": "the text holds 'refuse'"}
-    assert errors == [{"custom_id": "a-1", "index": 1, "error": refused}]
+    place = {"source": "items", "line": 2}
+    assert errors == [{"custom_id": "a-1", "index": 1, "error": refused, **place}]
     assert [one["code"] for one in job.refresh().raw["warnings"]] == ["repeated_custom_id"]
 
 

