@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,17 +19,17 @@ from transformers import (
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
-from jobs.kinds import LoadedModel, Precision
+from jobs.kinds import Precision
 from nlp.files import read_json
 from nlp.loading import (
+    TorchModel,
     load_config,
     load_tokenizer,
     load_weights,
     max_positions,
     max_tokens_of,
-    weights_bytes,
 )
-from nlp.precision import compute_dtype, dtype_name
+from nlp.precision import compute_dtype
 
 Pooling = Literal["mean", "cls"]
 
@@ -52,7 +52,7 @@ class Tokens:
         return len(self.ids)
 
 
-class EncoderModel(LoadedModel):
+class EncoderModel(TorchModel):
     """A loaded encoder, with or without a classification head."""
 
     def __init__(
@@ -64,8 +64,7 @@ class EncoderModel(LoadedModel):
         pooling: Pooling | None,
         max_tokens: int,
     ) -> None:
-        self._model = model
-        self._device = torch.device(device.torch_name)
+        super().__init__(model, device)
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._takes_types = "token_type_ids" in tokenizer.model_input_names
         # A tokenizer of our own, set up once: the one inside transformers changes with every call.
@@ -106,22 +105,6 @@ class EncoderModel(LoadedModel):
         limits = [max_positions(config, model), max_tokens_of(tokenizer), _sentence_limit(files)]
         max_tokens = min((limit for limit in limits if limit), default=_DEFAULT_MAX_TOKENS)
         return cls(model, tokenizer, device, pooling=pooling, max_tokens=max_tokens)
-
-    @property
-    def memory_bytes(self) -> int:
-        return weights_bytes(self._model)
-
-    def describe(self) -> Mapping[str, Any]:
-        return {
-            "engine": "torch",
-            "precision": dtype_name(self._model.dtype),
-            "architecture": type(self._model).__name__,
-        }
-
-    @property
-    def config(self) -> PretrainedConfig:
-        """The model's configuration."""
-        return cast(PretrainedConfig, self._model.config)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text as the model reads it, cut to ``max_tokens``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,18 +23,18 @@ from transformers import (
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
-from jobs.kinds import LoadedModel, Precision
+from jobs.kinds import Precision
 from jobs.rows import RowFailure
 from nlp.loading import (
+    TorchModel,
     load_config,
     load_tokenizer,
     load_weights,
     max_positions,
     max_tokens_of,
     quiet,
-    weights_bytes,
 )
-from nlp.precision import compute_dtype, dtype_name
+from nlp.precision import compute_dtype
 from nlp.prompts import TEXT
 
 #: Positions assumed of a model that names no limit, such as T5 with its relative positions.
@@ -82,13 +82,12 @@ class Generated:
     cut: bool  #: whether it was still writing at ``max_tokens``
 
 
-class GeneratorModel(LoadedModel):
+class GeneratorModel(TorchModel):
     """A loaded decoder or encoder-decoder."""
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, device: Device) -> None:
-        self._model = model
+        super().__init__(model, device)
         self._tokenizer = tokenizer
-        self._device = torch.device(device.torch_name)
         self.is_seq2seq = bool(model.config.is_encoder_decoder)
         limits = [max_positions(model.config, model), max_tokens_of(tokenizer)]
         #: Tokens that the model takes: prompt and answer together, for seq2seq each by itself.
@@ -110,22 +109,6 @@ class GeneratorModel(LoadedModel):
         dtype = compute_dtype(device, precision)
         model = load_weights(auto_class, files, config, device, dtype)
         return cls(model, tokenizer, device)
-
-    @property
-    def memory_bytes(self) -> int:
-        return weights_bytes(self._model)
-
-    def describe(self) -> Mapping[str, Any]:
-        return {
-            "engine": "torch",
-            "precision": dtype_name(self._model.dtype),
-            "architecture": type(self._model).__name__,
-        }
-
-    @property
-    def config(self) -> PretrainedConfig:
-        """The model's configuration."""
-        return cast(PretrainedConfig, self._model.config)
 
     @property
     def chats(self) -> bool:

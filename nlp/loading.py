@@ -5,10 +5,10 @@ The caller sets ``HF_HUB_OFFLINE=1`` before transformers is imported for the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,8 +18,10 @@ from transformers.utils import logging as transformers_logging
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
+from jobs.kinds import LoadedModel
 from nlp.batching import is_out_of_memory
 from nlp.files import check_safe, read_json
+from nlp.precision import dtype_name
 
 #: What transformers and safetensors raise about files which they cannot use.
 LOAD_ERRORS = (
@@ -172,3 +174,27 @@ def max_tokens_of(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The length that the tokenizer declares, or None when it declares none."""
     limit = tokenizer.model_max_length
     return int(limit) if 0 < limit < _NO_LIMIT else None
+
+
+class TorchModel(LoadedModel):
+    """A transformers model in memory; base of what the kinds load."""
+
+    def __init__(self, model: Any, device: Device) -> None:
+        self._model = model
+        self._device = torch.device(device.torch_name)
+
+    @property
+    def memory_bytes(self) -> int:
+        return weights_bytes(self._model)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            "engine": "torch",
+            "precision": dtype_name(self._model.dtype),
+            "architecture": type(self._model).__name__,
+        }
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration."""
+        return cast(PretrainedConfig, self._model.config)

@@ -151,7 +151,7 @@ def demo(data_dir: Path | None, documents: int | None, summaries: int | None) ->
     """Start a stack, run real jobs on text found on this machine, show the results, stop."""
     from server.demo.run import DemoSize, run_demo  # noqa: PLC0415
 
-    size = DemoSize(documents=documents or 400, summaries=summaries or 12)
+    size = DemoSize(documents=documents or 400, summaries=summaries or 8)
     sys.exit(run_demo(data_dir or Path(".textmill/demo"), size))
 
 

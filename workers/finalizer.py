@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from io import BufferedReader, RawIOBase
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import structlog
@@ -18,6 +17,7 @@ from jobs.states import Status
 from storage.ledger import Answer, CommittedPart
 from storage.objects import ObjectMissing
 from storage.parts import open_part
+from storage.streams import readable
 from storage.submission import read_manifest
 from workers.runtime import Runtime
 
@@ -189,8 +189,7 @@ class _Finalizing:
             self._store.compose(pieces, target)
         else:
             stream = (chunk for piece in pieces for chunk in self._store.stream(piece))
-            reader = BufferedReader(_Chunks(stream))
-            self._store.put_stream(target, reader, "application/x-ndjson")
+            self._store.put_stream(target, readable(stream), "application/x-ndjson")
         self._stay()
         return target
 
@@ -201,29 +200,6 @@ class _Finalizing:
         for section in SECTIONS:
             for number in range(len(self._progress.pieces[section])):
                 self._store.delete(self._piece(section, number))
-
-
-class _Chunks(RawIOBase):
-    """An iterator of byte chunks as a readable file."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = chunk
-        view = cast(memoryview, target)
-        count = min(len(view), len(self._rest))
-        view[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
 
 
 def _tiled(parts: Iterable[CommittedPart], start: int, total: int) -> Iterator[CommittedPart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -145,6 +146,11 @@ class ModelWorker:
         except (JobFailure, InvalidRequest) as failure:
             fail_job(self._runtime, job_id, failure)
             self._runtime.ledger.ranges.release(job_id, rows, token)
+        except Unavailable:
+            # An outage is nobody's death: the range goes back without an attempt, where that can be said.
+            with suppress(Unavailable):
+                self._runtime.ledger.ranges.release(job_id, rows, token)
+            raise
         finally:
             self._presence.working_on(None)
 

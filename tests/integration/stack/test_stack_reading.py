@@ -215,7 +215,14 @@ def test_artifacts_in_the_object_store(s3: Minio, http: httpx.Client, done: Job)
 def test_the_same_input_gives_the_same_bytes(tm: Textmill, http: httpx.Client, done: Job) -> None:
     rows = jsonl({"custom_id": f"r{n}", "text": f"text {n}"} for n in range(1200))
     params = {"fail_on": "99", "delay_ms": 0.3}
-    again = tm.jobs.create(kind="echo", input=upload(tm, rows, "other.jsonl"), params=params)
+    again = tm.jobs.create(
+        kind="echo",
+        input=upload(
+            tm,
+            rows,
+        ),
+        params=params,
+    )
     assert ended(again).status == "completed"
     for section in ("results", "errors"):
         first, second = (http.get(f"/v1/jobs/{one.id}/{section}") for one in (done, again))
