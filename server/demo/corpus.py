@@ -90,6 +90,7 @@ def descriptions(count: int) -> list[Document]:
         prose = _prose(body)
         if len(prose) >= low:
             summary = (distribution.metadata["Summary"] or "").strip(" .")
+            summary = summary.removeprefix(f"{distribution.name}: ")
             text = f"{distribution.name}: {summary}.\n{_cut(prose, high)}"
             found[distribution.name] = Document(distribution.name, text)
     chosen = [found[name] for name in sorted(found)]
@@ -108,7 +109,7 @@ _MARKUP = (
 #: Paragraphs about a project's people and rules, not about what it does.
 _OFF_TOPIC = re.compile(
     r"[{}|=]{2,}|::|copyright|licen[sc]e|tidelift|pull request|issue|maintain|download|install|example|contribut|"
-    r"documentation|\bthe code\b|\bsee\b|\bshown\b|\byou can find\b",
+    r"documentation|open collective|donat|fund|companies|changelog|\bthe code\b|\bsee\b|\bshown\b|\byou can find\b",
     re.IGNORECASE,
 )
 

@@ -55,6 +55,7 @@ class JobLine:
             completed=job.counts.done,
             total=total,
             note=words,
+            count="" if total is None else f"{job.counts.done}/{total}",
             refresh=True,
         )
 
@@ -187,9 +188,8 @@ class DemoScreen:
         for number, row in enumerate(_rows(done.results)):
             if number == _SUMMARIES:
                 break
-            name = row["custom_id"]
-            start = _one_line(texts[name], 170)
-            table.add_row(f"[bold]{name}[/bold] {escape(start)}", escape(row["output"]["summary"]))
+            start = _one_line(texts[row["custom_id"]], 190)
+            table.add_row(escape(start), escape(row["output"]["summary"]))
         self._console.print()
         self._console.print(table)
 
