@@ -81,14 +81,18 @@ def _of_module(name: str, tree: ast.Module) -> Iterator[Document]:
 
 
 def descriptions(count: int) -> list[Document]:
-    """What so many of the installed packages say of themselves, as plain prose."""
+    """What so many of the installed packages say of themselves, as plain prose.
+
+    Only descriptions that open with the package's name: others begin with news, thanks or rules.
+    """
     found: dict[str, Document] = {}
     for distribution in distributions():
         # The description is the body of METADATA, a file in the form of an e-mail.
         _, _, body = (distribution.read_text("METADATA") or "").partition("\n\n")
         low, high = _DESCRIPTION_CHARACTERS
         prose = _prose(body)
-        if len(prose) >= low:
+        opening = prose.partition("\n")[0].lower()
+        if len(prose) >= low and distribution.name.lower() in opening:
             summary = (distribution.metadata["Summary"] or "").strip(" .")
             summary = summary.removeprefix(f"{distribution.name}: ")
             text = f"{distribution.name}: {summary}.\n{_cut(prose, high)}"
