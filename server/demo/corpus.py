@@ -92,7 +92,8 @@ def descriptions(count: int) -> list[Document]:
         low, high = _DESCRIPTION_CHARACTERS
         prose = _prose(body)
         opening = prose.partition("\n")[0].lower()
-        if len(prose) >= low and distribution.name.lower() in opening:
+        ours = distribution.name.startswith("textmill")
+        if len(prose) >= low and distribution.name.lower() in opening and not ours:
             summary = (distribution.metadata["Summary"] or "").strip(" .")
             summary = summary.removeprefix(f"{distribution.name}: ")
             text = f"{distribution.name}: {summary}.\n{_cut(prose, high)}"
