@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from jobs.errors import JobFailure
 from jobs.intake.lines import LongLine, split_lines
-from jobs.intake.objects import ReadOptions, not_utf8, text_failure, too_large
+from jobs.intake.objects import MAX_CUSTOM_ID, ReadOptions, not_utf8, text_failure, too_large
 from jobs.rows import BadRow, Row, RowFailure
 
 
@@ -31,10 +31,12 @@ def line_rows(
 def document_rows(
     pieces: Iterable[bytes], *, source: str, first_index: int, options: ReadOptions
 ) -> Iterator[Row | BadRow]:
-    """The whole source as one row; none if it is empty.
+    """The whole source as one row, named by the source's own name; none if it is empty.
 
     Here a foreign encoding is the row's own fault, not the job's.
     """
+    # Without an id nobody could tell which result belongs to which file.
+    name = source[-MAX_CUSTOM_ID:]
     held = bytearray()
     size = 0
     try:
@@ -47,15 +49,15 @@ def document_rows(
     except JobFailure as failure:
         if failure.failure_code != "input_encoding":
             raise
-        yield BadRow(first_index, RowFailure("invalid_utf8", failure.detail), source, 1)
+        yield BadRow(first_index, RowFailure("invalid_utf8", failure.detail), source, 1, name)
         return
     if not size:
         return
     read = _text(LongLine(size) if size > len(held) else bytes(held), "the document", options)
     if isinstance(read, str):
-        yield Row(first_index, read, None, {}, source, 1)
+        yield Row(first_index, read, name, {}, source, 1)
     else:
-        yield BadRow(first_index, read, source, 1)
+        yield BadRow(first_index, read, source, 1, name)
 
 
 def _text(raw: bytes | LongLine, where: str, options: ReadOptions) -> str | RowFailure:

@@ -119,7 +119,10 @@ def test_documents_below_a_prefix(tm: Textmill, s3: Minio, folder: str) -> None:
     for name in ("x.md", "y.md"):
         put(s3, folder + name, f"# {name}\n\ntext".encode())
     job = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}*.md", format="documents")
-    assert texts(outcome(job)[0]) == ["# x.md\n\ntext", "# y.md\n\ntext"]
+    results = outcome(job)[0]
+    assert texts(results) == ["# x.md\n\ntext", "# y.md\n\ntext"]
+    names = [f"s3://corpora/{folder}{name}" for name in ("x.md", "y.md")]
+    assert [row["custom_id"] for row in results] == names
 
 
 def test_bad_rows_become_errors_with_source_and_line(tm: Textmill, s3: Minio, folder: str) -> None:

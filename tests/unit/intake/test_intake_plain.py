@@ -30,9 +30,9 @@ def test_bad_lines_are_bad_rows(read: Read) -> None:
     ]  # fmt: skip
 
 
-def test_a_document_is_one_row(read: Read) -> None:
+def test_a_document_is_one_row_with_its_sources_name(read: Read) -> None:
     data = "\ufeffTitle\r\n\r\nBody\n".encode()
-    assert read(data, "documents") == [Row(0, "Title\r\n\r\nBody\n")]
+    assert read(data, "documents") == [Row(0, "Title\r\n\r\nBody\n", "in")]
 
 
 @pytest.mark.parametrize("form", ["text", "documents"])
