@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
-import psutil
 import structlog
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 
 from jobs.devices import Device
 from jobs.ids import new_token
@@ -69,10 +69,11 @@ def _run(settings: Settings, *, role: str, queue: str, processes: int) -> None:
     Connections.open(settings).await_installation()
     app: Celery = make_celery(settings)
     app.conf.imports = CHILD_IMPORTS
-    worker_shutting_down.connect(_drain_children, weak=False)
+    _drain_when_stopping()
     log.info("worker starts", role=role, processes=processes)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--queues={queue}",
             "--pool=prefork",
@@ -86,13 +87,21 @@ def _run(settings: Settings, *, role: str, queue: str, processes: int) -> None:
     )
 
 
-def _drain_children(**_: object) -> None:
-    """Runs in the parent when it begins to shut down: a pool child hears nothing of that by itself."""
-    for child in psutil.Process().children():
-        try:
-            os.kill(child.pid, DRAIN_SIGNAL)
-        except ProcessLookupError:
-            continue
+def _drain_when_stopping() -> None:
+    """Pass a shutdown on to the pool's children, which hear nothing of it by themselves."""
+    pools: list[Any] = []
+
+    def remember(sender: Any, **_: object) -> None:
+        pools.append(sender.pool)
+
+    def drain(**_: object) -> None:
+        # Only the pool's own: another signal's default would kill billiard's semaphore tracker.
+        for pid in (pid for pool in pools for pid in pool.info["processes"]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, DRAIN_SIGNAL)
+
+    worker_ready.connect(remember, weak=False)
+    worker_shutting_down.connect(drain, weak=False)
 
 
 def supervise_model_workers(settings: Settings, devices: Sequence[Device]) -> None:
