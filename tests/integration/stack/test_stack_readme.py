@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -54,7 +55,7 @@ def shell(folder: Path, script: str) -> str:
     return done.stdout
 
 
-def rows(path: Path) -> list[dict[str, object]]:
+def rows(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
@@ -64,10 +65,10 @@ def test_a_newcomers_first_file(folder: Path) -> None:
     shell(folder, classify)
     labelled = rows(folder / "labels.jsonl")
     assert [row["custom_id"] for row in labelled] == ["1", "2", "3"]
-    assert all(row["output"]["label"] in LABELS for row in labelled)  # type: ignore[index]
+    assert all(row["output"]["label"] in LABELS for row in labelled)
 
     shell(folder, summarize)
-    assert all(row["output"]["summary"] for row in rows(folder / "summaries.jsonl"))  # type: ignore[index]
+    assert all(row["output"]["summary"] for row in rows(folder / "summaries.jsonl"))
 
     shell(folder, models)
     assert "prod" in shell(folder, "textmill models show minilm")
