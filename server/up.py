@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -118,7 +119,7 @@ class Stack:
             name="control",
             command=[*command, "worker", "--control"],
             env=env,
-            ready=lambda: self._alive("control"),
+            ready=lambda: self._serves("control"),
             ready_timeout=60.0,
             stop_timeout=8.0,
         )
@@ -126,7 +127,7 @@ class Stack:
             name="scheduler",
             command=[*command, "scheduler"],
             env=env,
-            ready=lambda: self._alive("scheduler"),
+            ready=lambda: self._serves("scheduler"),
             ready_timeout=60.0,
         )
         api = ChildSpec(
@@ -158,7 +159,7 @@ class Stack:
                     name=f"worker-{number}",
                     command=[*command, "worker"],
                     env=env,
-                    ready=lambda: self._alive("model"),
+                    ready=partial(self._serves, f"worker-{number}"),
                     ready_timeout=60.0,
                     stop_timeout=15.0,
                     nice=5,
@@ -166,16 +167,22 @@ class Stack:
             )
         return specs
 
-    def _alive(self, role: str) -> bool:
-        """Whether a worker of this role has said so and still runs."""
+    def _serves(self, name: str) -> bool:
+        """Whether this child, as it runs now, has said that it works: itself, or a process of its pool."""
+        pid = self._supervisor.pid(name)
         try:
             workers = self._ledger.workers.live()
         except Unavailable:
             return False
-        return any(
-            worker.get("role") == role and psutil.pid_exists(int(worker["pid"]))
-            for worker in workers
-        )
+        return pid is not None and any(pid in _lineage(int(worker["pid"])) for worker in workers)
+
+
+def _lineage(pid: int) -> tuple[int, ...]:
+    """A process and its parent; nothing when it is gone."""
+    try:
+        return pid, psutil.Process(pid).ppid()
+    except psutil.NoSuchProcess:
+        return ()
 
 
 def _valid(keys: KeyRing, key: str) -> bool:
