@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-import orjson
 from flask import request
 from pydantic import BaseModel
 
@@ -37,24 +36,7 @@ def json_body(model: type[Model], limit: int) -> Model:
         raise TooLarge(f"the body is larger than the limit of {limit} bytes")
     if not data.strip():
         raise MalformedBody("the body is empty; expected a JSON object")
-    return validate(model, _strict_json(data))
-
-
-def _strict_json(data: bytes) -> bytes:
-    """The same JSON as orjson writes it, so that whatever is taken in can be stored.
-
-    Beyond what pydantic's reader refuses, it holds no ``NaN``, and integers of more than 64 bits became floats,
-    as in rows that are read from files.
-
-    Raises:
-        MalformedBody: it is not JSON, or nested too deeply.
-    """
-    try:
-        return orjson.dumps(orjson.loads(data))
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
-    except orjson.JSONEncodeError:
-        raise MalformedBody("the body is nested too deeply") from None
+    return validate(model, data)
 
 
 def no_query(*known: str) -> None:
