@@ -41,8 +41,9 @@ def set_up(store: ObjectStore, ledger: Ledger) -> Installation:
     has one is not begun anew, for it would hide the jobs in the store.
 
     Raises:
-        Unavailable: the bucket belongs to an installation, but the ledger is empty.
+        Unavailable: the bucket belongs to an installation, but the ledger is empty; or Redis may evict keys.
     """
+    ledger.require_noeviction()
     store.ensure_bucket()
     fresh = {"format": 1, "idempotency_secret": secrets.token_hex(32)}
     first = store.put_once(SYSTEM, orjson.dumps(fresh))

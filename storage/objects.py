@@ -10,14 +10,13 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import BinaryIO, cast
 
 import orjson
 import urllib3
 from minio import Minio
 from minio.commonconfig import ComposeSource, CopySource
-from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from jobs.errors import Unavailable
@@ -190,15 +189,6 @@ class ObjectStore:
         with _translated(name):
             self._client.remove_object(bucket_name=self.bucket, object_name=name)
 
-    def delete_prefix(self, prefix: str) -> None:
-        """Delete every object whose name starts so."""
-        with _translated(prefix):
-            doomed = (DeleteObject(info.name) for info in self.list(prefix))
-            for error in self._client.remove_objects(
-                bucket_name=self.bucket, delete_object_list=doomed
-            ):
-                raise Unavailable(f"the object store could not delete {prefix}: {error.code}")
-
     # --- reading ---------------------------------------------------------------------------------
 
     def stat(self, name: str) -> ObjectInfo:
@@ -319,18 +309,6 @@ class ObjectStore:
                     modified=found.last_modified,
                     metadata={},
                 )
-
-    def presigned_get(self, name: str, seconds: int, filename: str) -> str:
-        """A URL by which anybody may read the object for so many seconds."""
-        with _translated(name):
-            return self._client.presigned_get_object(
-                bucket_name=self.bucket,
-                object_name=name,
-                expires=timedelta(seconds=seconds),
-                response_headers={
-                    "response-content-disposition": f'attachment; filename="{filename}"'
-                },
-            )
 
     # --- the bucket itself -------------------------------------------------------------------------
 

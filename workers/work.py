@@ -66,6 +66,7 @@ class Work:
     """What has been computed of a range so far: always its first rows, whole windows of them."""
 
     rows: RowRange
+    row_bytes: float  #: average size of a row in the shard
     results: list[bytes] = field(default_factory=list)
     errors: list[bytes] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -90,7 +91,6 @@ class ModelWorker:
         self._files = ModelFiles(runtime)
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
-        self._row_bytes = 0.0  #: average size of a row in the shard at hand
 
     def serve(self, slot: str) -> None:
         """Answer an invitation; duplicates and lapsed ones return at once."""
@@ -200,8 +200,8 @@ class ModelWorker:
     # --- one range ---------------------------------------------------------------------------------
 
     def _compute(self, opened: OpenJob, lease: Lease) -> None:
-        shard = self._shard_of(opened, lease)
-        work = Work(lease.rows)
+        shard, row_bytes = self._shard_of(opened, lease)
+        work = Work(lease.rows, row_bytes)
         started = time.monotonic()
 
         def tick(_rows: int) -> None:
@@ -219,8 +219,11 @@ class ModelWorker:
             log.info("draining", job=lease.job_id, done=str(work.done), range=str(lease.rows))
         self._commit(opened, lease, work)
 
-    def _shard_of(self, opened: OpenJob, lease: Lease) -> list[Row | BadRow]:
-        """The rows of the lease. After a partial commit its range starts inside the shard that was planned."""
+    def _shard_of(self, opened: OpenJob, lease: Lease) -> tuple[list[Row | BadRow], float]:
+        """The rows of the lease, and the average size of one in bytes.
+
+        After a partial commit its range starts inside the shard that was planned.
+        """
         store, names = self._runtime.store, opened.names
 
         def fetch() -> bytes:
@@ -232,8 +235,8 @@ class ModelWorker:
 
         data = _persist(lease, fetch)
         rows = decode_shard(data)
-        self._row_bytes = shard_bytes(data) / len(rows)
-        return [row for row in rows if lease.rows.start <= row.index < lease.rows.stop]
+        leased = [row for row in rows if lease.rows.start <= row.index < lease.rows.stop]
+        return leased, shard_bytes(data) / len(rows)
 
     def _run_window(
         self,
@@ -318,7 +321,7 @@ class ModelWorker:
     def _measure(self, opened: OpenJob, work: Work) -> None:
         """Remember the speed, so that later plans cut shards of the right size."""
         if work.done is not None and work.seconds > 0:
-            speed = len(work.done) * self._row_bytes / work.seconds
+            speed = len(work.done) * work.row_bytes / work.seconds
             self._runtime.ledger.workers.record_speed(
                 opened.kind.name, opened.job.model_key, self._device.type, speed
             )

@@ -71,25 +71,21 @@ class Ledger:
         with ledger_faults():
             self.client.redis.set(name, 1, px=1000)
 
-    def used_share(self) -> float:
-        """Share of ``maxmemory`` in use, 0 where no limit is set."""
-        with ledger_faults():
-            memory = self.client.redis.info("memory")
-        limit = int(memory.get("maxmemory", 0))
-        return int(memory["used_memory"]) / limit if limit else 0.0
+    def require_noeviction(self) -> None:
+        """Check that Redis never drops keys by itself: one that does forgets jobs without a word.
+
+        Raises:
+            Unavailable: its ``maxmemory-policy`` is another. It may be mended while roles wait.
+        """
+        try:
+            with ledger_faults():
+                policies = self.client.redis.config_get("maxmemory-policy")
+        except redis.ResponseError:
+            return  # managed services hide CONFIG; the operator answers for the policy then
+        policy = policies.get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            raise Unavailable(f"Redis has maxmemory-policy {policy}; it must be noeviction")
 
     def close(self) -> None:
         """Give back all connections."""
         self.client.close()
-
-
-def require_noeviction(ledger: Ledger) -> str | None:
-    """Why this Redis may not hold a ledger, or None: it must never drop keys by itself."""
-    try:
-        with ledger_faults():
-            policy = ledger.client.redis.config_get("maxmemory-policy").get("maxmemory-policy")
-    except (Unavailable, redis.ResponseError):
-        return None  # managed services hide CONFIG; the operator answers for the policy then
-    if policy not in (None, "noeviction"):
-        return f"Redis has maxmemory-policy {policy}; it must be noeviction"
-    return None

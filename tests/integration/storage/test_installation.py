@@ -68,3 +68,15 @@ def test_a_first_start_that_died_between_both_writes_is_finished(
     store.put(SYSTEM, orjson.dumps({"format": 1, "idempotency_secret": secret}))
     assert set_up(store, ledger).idempotency_secret == bytes.fromhex(secret)
     assert ledger.has_epoch()
+
+
+def test_a_redis_that_evicts_holds_no_ledger(store: ObjectStore, ledger: Ledger) -> None:
+    ledger.client.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(Unavailable, match="allkeys-lru"):
+            set_up(store, ledger)
+    finally:
+        ledger.client.redis.config_set("maxmemory-policy", "noeviction")
+    assert not ledger.has_epoch()
+    assert not store.exists(SYSTEM)
+    set_up(store, ledger)

@@ -135,7 +135,6 @@ def test_a_download_never_mixes_two_versions(
         lambda store: store.get("a"),
         lambda store: store.put_once("a", b""),
         lambda store: list(store.list("a")),
-        lambda store: store.delete_prefix("a"),
         lambda store: store.ensure_bucket(),
         lambda store: store.probe(),
     ],

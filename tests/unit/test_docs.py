@@ -1,0 +1,50 @@
+"""What the documents say is true: their example runs, and every code stands in the list of errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.devices import Device
+from jobs.errors import TextmillError
+from jobs.kinds import Kind, NoModel, RunContext
+from jobs.params import parse_params
+from jobs.rows import Row, Success
+
+ROOT = Path(__file__).parents[2]
+CODE = re.compile(r'(?:JobFailure|RowFailure)\(\s*"([a-z_]+)"')
+
+
+def test_the_example_kind_runs_as_written() -> None:
+    text = (ROOT / "docs/howto/add-a-kind.md").read_text("utf-8")
+    found = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    scope: dict[str, object] = {}
+    exec(found[1], scope)  # the example itself is what is tested
+    kind_class = scope["CountWords"]
+    assert isinstance(kind_class, type)
+    assert issubclass(kind_class, Kind)
+    kind = kind_class()
+    params = parse_params(kind, {"lower": True})
+    finished: list[int] = []
+    context = RunContext(device=Device(type="cpu", name="cpu"), tick=finished.append)
+    outcomes = kind.run(NoModel(), None, [Row(0, "To be or not to be")], params, context)
+    assert outcomes == [Success({"words": 6, "different": 4})]
+    assert finished == [1]
+
+
+def _raised_codes() -> Iterator[str]:
+    for folder in ("jobs", "nlp", "workers", "storage", "api"):
+        for path in (ROOT / folder).rglob("*.py"):
+            yield from CODE.findall(path.read_text("utf-8"))
+    for error in TextmillError.__subclasses__():
+        if error.__module__.startswith(("jobs", "api")):
+            yield error.code
+
+
+@pytest.mark.parametrize("code", sorted(set(_raised_codes())))
+def test_every_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in (ROOT / "docs/errors.md").read_text("utf-8")
