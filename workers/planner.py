@@ -169,6 +169,9 @@ class _Planning:
         )
         plan = Plan(sources=sources, cut=rule, model=model)
         if store.put_once(self._names.plan, plan.model_dump_json().encode()):
+            if model is not None:
+                facts = {**(self._job.model or {}), "ref": model}
+                self._runtime.ledger.jobs.set_model(self._job.id, facts)
             return plan
         return Plan.model_validate_json(store.get(self._names.plan))
 
@@ -177,9 +180,7 @@ class _Planning:
         model = self._job.model
         if model is None:
             return None
-        ref = str(ModelFiles(self._runtime).pin(ModelRef.parse(model["ref"])))
-        self._runtime.ledger.jobs.set_model(self._job.id, {**model, "ref": ref})
-        return ref
+        return str(ModelFiles(self._runtime).pin(ModelRef.parse(model["ref"])))
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         spec, settings = self._job.spec.input, self._runtime.settings
