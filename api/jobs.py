@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, show, list, cancel."""
+"""``/v1/jobs``: submit, show, list, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def submit() -> Response:
     kind = at.kinds.require(spec.kind)
     parse_params(kind, spec.params)
     model = resolve_model(kind, spec.model)
-    _check_input(spec, tenant)
-    record, new = at.submissions.submit(tenant, spec, model, key)
+    input_bytes = _check_input(spec, tenant)
+    record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
     headers = {"Location": f"/v1/jobs/{record.id}", "ETag": _etag(record)}
     return json_response(record.public(), 201 if new else 200, headers)
 
 
-def _check_input(spec: JobSpec, tenant: str) -> None:
+def _check_input(spec: JobSpec, tenant: str) -> int | None:
+    """Refuse an input that cannot be read; its size in bytes, where that is known."""
     at, given = services(), spec.input
     if given.items is not None:
         size = len(orjson.dumps(given.items))
@@ -53,7 +54,7 @@ def _check_input(spec: JobSpec, tenant: str) -> None:
             )
     elif given.file is not None:
         try:
-            at.files.get(tenant, given.file)
+            return at.files.get(tenant, given.file).bytes
         except NotFound:
             raise InvalidRequest.of("input.file", "no such file", given.file) from None
     elif given.uri is not None:
@@ -63,6 +64,7 @@ def _check_input(spec: JobSpec, tenant: str) -> None:
             allowed=at.settings.s3_allowed_prefixes,
             field="input.uri",
         )
+    return None
 
 
 @blueprint.get("/jobs/<job_id>")
@@ -110,6 +112,22 @@ def cancel(job_id: str) -> Response:
     no_query()
     record = services().submissions.cancel(caller().tenant, find(job_id).id)
     return json_response(record.public(), headers={"ETag": _etag(record)})
+
+
+@blueprint.post("/jobs/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    """Try the rows of an ended job again that have no result."""
+    no_query()
+    record = services().submissions.retry(caller().tenant, find(job_id).id)
+    return json_response(record.public(), headers={"ETag": _etag(record)})
+
+
+@blueprint.delete("/jobs/<job_id>")
+def delete(job_id: str) -> Response:
+    """Delete an ended job with all its objects."""
+    no_query()
+    services().submissions.delete(caller().tenant, find(job_id).id)
+    return Response(status=204)
 
 
 def find(job_id: str) -> JobRecord:

@@ -48,14 +48,14 @@ def _rows(job_id: str, section: str) -> Response:
     body: Iterator[bytes] = iter(())
     if request.method != "HEAD":
         at = services()
-        names = JobNames(record.tenant, record.id)
+        names = JobNames(record.tenant, record.id, record.attempts)
         body = stream_parts(at.store, names, at.ledger.ranges.parts(record.id), section)
     return Response(body, content_type=CONTENT_TYPE, headers={"Textmill-Partial": "true"})
 
 
 def _final(record: JobRecord, section: str) -> Response:
     store = services().store
-    manifest = read_manifest(store, JobNames(record.tenant, record.id))
+    manifest = read_manifest(store, JobNames(record.tenant, record.id, record.attempts))
     output = cast("dict[str, Any]", manifest["outputs"][section])
     name, size = str(output["object"]), int(output["bytes"])
     return ranged(

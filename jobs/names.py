@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from jobs.ranges import RowRange
 
+#: Folder of all tenants.
+TENANTS = "tenants/"
+
+#: Folder of a time-ordered index of what was asked for: see :mod:`storage.intents`.
+INTENTS = "system/intents/"
+
 #: Object that says that this bucket holds a Textmill installation, with its secrets.
 SYSTEM = "system/installation.json"
 
@@ -32,10 +38,11 @@ def is_model_name(value: str) -> bool:
 
 @dataclass(frozen=True)
 class JobNames:
-    """Where the objects of one job lie."""
+    """Where the objects of one job lie. Each retry has a folder of its own for what it plans and computes."""
 
     tenant: str
     job_id: str
+    generation: int = 1
 
     def __post_init__(self) -> None:
         _check_tenant(self.tenant)
@@ -43,6 +50,18 @@ class JobNames:
     @property
     def prefix(self) -> str:
         return f"tenants/{self.tenant}/jobs/{self.job_id}/"
+
+    @property
+    def retries(self) -> str:
+        return self.prefix + "retries/"
+
+    def retry(self, generation: int) -> str:
+        """Written before the ledger learns of a retry."""
+        return f"{self.retries}{generation}.json"
+
+    @property
+    def _root(self) -> str:
+        return self.prefix if self.generation == 1 else f"{self.retries}{self.generation}/"
 
     @property
     def spec(self) -> str:
@@ -56,12 +75,17 @@ class JobNames:
     @property
     def cancel(self) -> str:
         """Written before the ledger learns of a cancel."""
-        return self.prefix + "cancel.json"
+        return self._root + "cancel.json"
+
+    @property
+    def sealed(self) -> str:
+        """Written when planning has ended: how many rows there are, and warnings."""
+        return self._root + "sealed.json"
 
     @property
     def manifest(self) -> str:
         """Written once, at the end: the job's last record and where its output lies."""
-        return self.prefix + "manifest.json"
+        return self._root + "manifest.json"
 
     @property
     def results(self) -> str:
@@ -72,11 +96,19 @@ class JobNames:
     def errors(self) -> str:
         return self.prefix + "errors.jsonl"
 
+    @property
+    def shards(self) -> str:
+        return self._root + "shards/"
+
+    @property
+    def parts(self) -> str:
+        return self._root + "parts/"
+
     def shard(self, rows: RowRange) -> str:
-        return f"{self.prefix}shards/{rows}.jsonl.zst"
+        return f"{self.shards}{rows}.jsonl.zst"
 
     def part(self, rows: RowRange, token: str) -> str:
-        return f"{self.prefix}parts/{rows}.{token}.jsonl.zst"
+        return f"{self.parts}{rows}.{token}.jsonl.zst"
 
     def output(self, token: str, name: str) -> str:
         """A final object of one finalizing attempt, such as ``results.jsonl``."""
@@ -99,6 +131,10 @@ class TenantNames:
     @property
     def jobs(self) -> str:
         return self.prefix + "jobs/"
+
+    def deleted(self, job_id: str) -> str:
+        """Says that a job was deleted; written before anything of it goes."""
+        return f"{self.prefix}deleted/{job_id}.json"
 
     @property
     def files(self) -> str:

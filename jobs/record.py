@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.states import Priority, Status
+from jobs.states import Lane, Priority, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,11 @@ class JobRecord:
     total: int | None = None  #: rows of the input; None until planning has ended
     completed: int = 0
     failed: int = 0
-    attempts: int = 1
+    expires_at: int | None = None  #: when its completion window passes
+    attempts: int = 1  #: generation: one more with each retry
+    base: int = 0  #: rows that got a result in earlier generations
+    waiting: str | None = None  #: what keeps it from going on just now
+    lane: Lane = Lane.BULK
     input_tokens: int = 0
     output_tokens: int = 0
     device_ms: int = 0
@@ -82,7 +86,9 @@ class JobRecord:
             "created_at": rfc3339(self.created_at),
             "started_at": rfc3339(self.started_at),
             "ended_at": rfc3339(self.ended_at),
+            "expires_at": rfc3339(self.expires_at),
             "attempts": self.attempts,
+            "waiting": self.waiting,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,
@@ -95,6 +101,7 @@ class JobRecord:
                 "results": f"{path}/results",
                 "errors": f"{path}/errors",
                 "cancel": f"{path}/cancel",
+                "retry": f"{path}/retry",
             },
         }
 
@@ -106,7 +113,12 @@ class JobRecord:
     def from_json(cls, data: dict[str, Any]) -> JobRecord:
         """The inverse of :meth:`to_json`."""
         record = cls(**data)
-        return replace(record, status=Status(record.status), priority=Priority(record.priority))
+        return replace(
+            record,
+            status=Status(record.status),
+            priority=Priority(record.priority),
+            lane=Lane(record.lane),
+        )
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

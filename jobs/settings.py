@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     slice_seconds: float = Field(
         default=60.0, gt=0, description="A worker returns to Celery at the latest after this long."
     )
+    stall_seconds: float = Field(
+        default=900.0, gt=0, description="A batch that takes longer hangs; its worker ends itself."
+    )
     sweep_seconds: float = Field(default=1.0, gt=0, description="Time between two sweeps.")
 
     # --- workers and models -------------------------------------------------------------------------

@@ -120,6 +120,13 @@ class JobSpec(_Strict):
         description="The job fails when more rows than this fail: a number, or a percentage of all rows.",
         examples=["1%"],
     )
+    completion_window: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]{0,4}[mhd]$",
+        description="Time after which the job expires: minutes, hours or days. Rows done by then are kept, the others "
+        "become `expired` in the errors.",
+        examples=["24h"],
+    )
     metadata: dict[FieldName, Annotated[str, StringConstraints(max_length=500)]] = Field(
         default_factory=dict,
         max_length=50,
@@ -135,6 +142,14 @@ class JobSpec(_Strict):
         if value is None or number or (share and float(share[1]) <= 100):
             return value
         raise ValueError("expected a number of rows, at least 0, or a percentage such as '1%'")
+
+    @property
+    def window_ms(self) -> int | None:
+        """The completion window, in ms."""
+        if self.completion_window is None:
+            return None
+        number, unit = self.completion_window[:-1], self.completion_window[-1]
+        return int(number) * {"m": 60_000, "h": 3_600_000, "d": 86_400_000}[unit]
 
     @property
     def max_error_rows(self) -> int | None:

@@ -37,6 +37,9 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
 }
 
+#: Beside them, two changes are made on purpose: a retry begins a new generation of an ended job in ``validating``, and
+#: a finalizer that finds a part missing or damaged puts its job back in progress.
+
 
 class Priority(StrEnum):
     """How urgent a job is. A higher priority is served first; within one, tenants and jobs share fairly."""
@@ -44,3 +47,10 @@ class Priority(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
+
+
+class Lane(StrEnum):
+    """Which control workers plan and finalize a job. Small ones never wait behind large ones."""
+
+    QUICK = "quick"  #: inline rows and small files
+    BULK = "bulk"

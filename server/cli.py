@@ -18,6 +18,7 @@ from rich.table import Table
 from jobs.devices import Device
 from jobs.errors import TextmillError
 from jobs.settings import Settings
+from jobs.states import Lane
 from server.devices import find_devices
 from server.embedded import EmbeddedConfig
 from server.health import ROLES, unhealthy
@@ -107,16 +108,23 @@ def api() -> None:
 
 @main.command()
 @click.option("--control", is_flag=True, help="Plan and finalize instead of running models.")
+@click.option(
+    "--lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    default=Lane.BULK.value,
+    show_default=True,
+    help="With --control: small jobs, or large ones.",
+)
 @click.option("--devices", default=None, help="auto, cpu or cuda:0,cuda:1,…")
 @_reports_errors
-def worker(control: bool, devices: str | None) -> None:
+def worker(control: bool, lane: str, devices: str | None) -> None:
     """Run models on the devices of this host, or with --control plan and finalize."""
     from server.roles import worker as role  # noqa: PLC0415
 
     settings = Settings()
     configure_logs(settings)
     if control:
-        role.run_control_worker(settings)
+        role.run_control_worker(settings, Lane(lane))
     elif settings.device is not None and devices is None:
         role.run_model_worker(settings, Device(**orjson.loads(settings.device)))
     else:
@@ -160,11 +168,10 @@ def demo(data_dir: Path | None, documents: int | None, summaries: int | None) ->
 @_reports_errors
 def sweep(data_dir: Path | None) -> None:
     """Sweep once, as the scheduler does each second."""
-    from scheduler.sweeper import Sweeper  # noqa: PLC0415
     from server.connect import Connections  # noqa: PLC0415
+    from server.roles.scheduler import make_sweeper  # noqa: PLC0415
 
-    connections = Connections.open(_settings(data_dir))
-    Sweeper(connections.ledger, connections.broker, 1.0).sweep()
+    make_sweeper(Connections.open(_settings(data_dir))).sweep()
 
 
 @main.command("check-config")

@@ -10,9 +10,10 @@ import structlog
 from jobs.errors import Unavailable
 from jobs.settings import Settings
 from storage.broker import Broker, make_celery
-from storage.installation import Installation, set_up
+from storage.installation import Installation
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
+from storage.set_up import set_up
 
 log = structlog.get_logger(__name__)
 

@@ -16,6 +16,7 @@ import psutil
 from jobs.devices import Device
 from jobs.errors import InvalidRequest, TextmillError, Unauthenticated, Unavailable
 from jobs.settings import Settings
+from jobs.states import Lane
 from server.child import ChildSpec
 from server.client_config import ClientConfig
 from server.connect import Connections
@@ -115,14 +116,17 @@ class Stack:
     def _specs(self) -> list[ChildSpec]:
         command = [sys.executable, "-m", "server"]
         env = self.environment
-        control = ChildSpec(
-            name="control",
-            command=[*command, "worker", "--control"],
-            env=env,
-            ready=lambda: self._serves("control"),
-            ready_timeout=60.0,
-            stop_timeout=8.0,
-        )
+        control = [
+            ChildSpec(
+                name=name,
+                command=[*command, "worker", "--control", "--lane", lane.value],
+                env=env,
+                ready=partial(self._serves, name),
+                ready_timeout=60.0,
+                stop_timeout=8.0,
+            )
+            for name, lane in (("control", Lane.BULK), ("control-quick", Lane.QUICK))
+        ]
         scheduler = ChildSpec(
             name="scheduler",
             command=[*command, "scheduler"],
@@ -137,7 +141,7 @@ class Stack:
             ready=lambda: _answers(f"{self.url}/readyz"),
             ready_timeout=60.0,
         )
-        return [*self.services.specs(), control, *self._workers(command), scheduler, api]
+        return [*self.services.specs(), *control, *self._workers(command), scheduler, api]
 
     def _workers(self, command: list[str]) -> list[ChildSpec]:
         devices = list(self._options.devices)

@@ -12,9 +12,10 @@ import orjson
 from jobs.errors import NotFound, Unauthenticated
 from jobs.ids import api_key_id, hash_api_key, is_id, new_api_key
 from jobs.names import TenantNames
+from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.ledger.scripts import ledger_faults
-from storage.objects import ObjectStore
+from storage.objects import ObjectMissing, ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class KeyRing:
         self._store = store
         self._redis = ledger.client.redis
         self._ledger = ledger
+        self._intents = IntentIndex(store)
 
     def create(self, tenant: str, name: str) -> tuple[ApiKey, str]:
         """A new key: its record, and the key to be shown once."""
@@ -66,6 +68,24 @@ class KeyRing:
         names = [info.name for info in self._store.list(TenantNames(tenant).keys)]
         return [_record(self._store.get(name)) for name in names]
 
+    def restore(self, record: ApiKey) -> None:
+        """Enter a key that lies in the store."""
+        with ledger_faults():
+            self._redis.set(f"key:{record.id}", orjson.dumps(asdict(record)))
+
+    def refresh(self, tenant: str, key_id: str) -> bool:
+        """Make the ledger know a key as the store does; whether it did not."""
+        try:
+            stored = self._store.get(TenantNames(tenant).key(key_id))
+        except ObjectMissing:
+            return False
+        with ledger_faults():
+            known = cast("str | None", self._redis.get(f"key:{key_id}"))
+        if known is not None and _record(known) == _record(stored):
+            return False
+        self.restore(_record(stored))
+        return True
+
     def check(self, key: str) -> ApiKey:
         """The record of a key that was sent with a request.
 
@@ -89,10 +109,14 @@ class KeyRing:
         return record
 
     def _save(self, record: ApiKey) -> None:
-        data = orjson.dumps(asdict(record))
-        self._store.put(TenantNames(record.tenant).key(record.id), data, "application/json")
-        with ledger_faults():
-            self._redis.set(f"key:{record.id}", data)
+        at = self._ledger.now()
+        self._store.put(
+            TenantNames(record.tenant).key(record.id),
+            orjson.dumps(asdict(record)),
+            "application/json",
+        )
+        self._intents.record(Intent(at=at, tenant=record.tenant, subject=record.id, act=Act.KEY))
+        self.restore(record)
 
 
 def _record(data: bytes | str) -> ApiKey:

@@ -17,12 +17,18 @@ import zstandard
 from jobs.errors import Unavailable
 from jobs.names import JobNames
 from jobs.ranges import RowRange
-from jobs.rows import BadRow, Row, decode_shard_row
+from jobs.rows import BadRow, Row, Usage, decode_shard_row
 from storage.ledger import CommittedPart
 from storage.objects import ObjectStore
 
 #: zstd's level for shards and parts: about 500 MB/s, and close to gzip's size.
 _LEVEL = 3
+
+
+NO_USAGE = Usage()
+
+#: Bytes of a part's object that surely hold its first line.
+_HEAD_BYTES = 64 << 10
 
 
 class DamagedPart(RuntimeError):
@@ -40,6 +46,8 @@ class PartHeader:
     errors_bytes: int
     sha256: str  #: of everything behind the header
     generation: int = 1
+    usage: Usage = NO_USAGE
+    device_ms: int = 0
 
     def encode(self) -> bytes:
         entry = {
@@ -51,6 +59,9 @@ class PartHeader:
             "results_bytes": self.results_bytes,
             "errors_bytes": self.errors_bytes,
             "sha256": self.sha256,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "device_ms": self.device_ms,
         }
         return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -65,10 +76,20 @@ class PartHeader:
             errors_bytes=entry["errors_bytes"],
             sha256=entry["sha256"],
             generation=entry["generation"],
+            usage=Usage(entry["input_tokens"], entry["output_tokens"]),
+            device_ms=entry["device_ms"],
         )
 
 
-def encode_part(rows: RowRange, results: list[bytes], errors: list[bytes]) -> bytes:
+def encode_part(
+    rows: RowRange,
+    results: list[bytes],
+    errors: list[bytes],
+    *,
+    generation: int = 1,
+    usage: Usage = NO_USAGE,
+    device_ms: int = 0,
+) -> bytes:
     """The object of a part. Every row of the range has its line in exactly one of both lists."""
     if len(results) + len(errors) != len(rows):
         raise ValueError(f"{len(results)} results and {len(errors)} errors for rows {rows}")
@@ -80,6 +101,9 @@ def encode_part(rows: RowRange, results: list[bytes], errors: list[bytes]) -> by
         results_bytes=len(first),
         errors_bytes=len(second),
         sha256=hashlib.sha256(first + second).hexdigest(),
+        generation=generation,
+        usage=usage,
+        device_ms=device_ms,
     )
     return _compressed(header.encode() + first + second)
 
@@ -95,8 +119,16 @@ def decode_shard(data: bytes) -> list[Row | BadRow]:
     Raises:
         DamagedPart: it is not what was written.
     """
-    text = b"".join(_decompressed([data]))
-    return [decode_shard_row(line) for line in text.splitlines()]
+    return [decode_shard_row(line) for line in shard_text(data).splitlines()]
+
+
+def shard_text(data: bytes) -> bytes:
+    """A shard's lines, uncompressed.
+
+    Raises:
+        DamagedPart: it is not what was written.
+    """
+    return b"".join(_decompressed([data]))
 
 
 def _compressed(data: bytes) -> bytes:
@@ -134,6 +166,27 @@ def open_part(
         ObjectMissing: there is no such part.
     """
     chunks = _decompressed(store.stream(names.part(part.rows, part.token)))
+    header, rest = _header(chunks, part)
+    return header, _sections(header, rest, chunks)
+
+
+def read_header(store: ObjectStore, names: JobNames, part: CommittedPart) -> PartHeader:
+    """Only the header of a part, from the first bytes of its object.
+
+    Raises:
+        DamagedPart: it has none.
+        ObjectMissing: there is no such part.
+    """
+    data = store.stream(names.part(part.rows, part.token), length=_HEAD_BYTES)
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        return _header((decompressor.decompress(chunk) for chunk in data), part)[0]
+    except zstandard.ZstdError as error:
+        raise DamagedPart(f"part {part.rows} cannot be decompressed ({error})") from error
+
+
+def _header(chunks: Iterator[bytes], part: CommittedPart) -> tuple[PartHeader, bytes]:
+    """A part's header and what was read behind it."""
     head = b""
     while b"\n" not in head:
         piece = next(chunks, None)
@@ -147,7 +200,7 @@ def open_part(
         raise DamagedPart(f"part {part.rows} has no header") from error
     if header.rows != part.rows:
         raise DamagedPart(f"part {part.rows} holds rows {header.rows}")
-    return header, _sections(header, rest, chunks)
+    return header, rest
 
 
 def _sections(

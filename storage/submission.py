@@ -1,4 +1,4 @@
-"""Submitting and cancelling jobs: the object first, then the ledger, then the message."""
+"""What is asked of a job - submit, cancel, retry, delete: the object first, then the ledger, then the message."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import orjson
 
 from jobs.errors import Conflict
 from jobs.ids import idempotent_job_id, new_id
-from jobs.names import JobNames
+from jobs.names import JobNames, TenantNames
 from jobs.record import JobRecord
 from jobs.spec import JobSpec
-from jobs.states import Status
+from jobs.states import Lane, Status
 from storage.broker import Broker
 from storage.installation import Installation
+from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger, NewJob
-from storage.objects import ObjectStore
+from storage.objects import ObjectMissing, ObjectStore
+
+#: Inputs of at most so many bytes are planned in the quick lane.
+QUICK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class SubmittedJob:
     spec: JobSpec
     model: dict[str, Any] | None  #: ``ref`` with its version pinned
     body_hash: str  #: SHA-256 of the spec, to tell a repeated submission from another one
+    created_at: int  #: ms, by Redis's clock
+    lane: Lane
 
     def to_json(self) -> bytes:
         entry = {
@@ -37,6 +43,8 @@ class SubmittedJob:
             "spec": self.spec.model_dump(mode="json"),
             "model": self.model,
             "body_hash": self.body_hash,
+            "created_at": self.created_at,
+            "lane": self.lane.value,
         }
         return orjson.dumps(entry)
 
@@ -49,6 +57,8 @@ class SubmittedJob:
             spec=JobSpec.model_validate(entry["spec"]),
             model=entry["model"],
             body_hash=entry["body_hash"],
+            created_at=entry["created_at"],
+            lane=Lane(entry["lane"]),
         )
 
     @property
@@ -69,7 +79,27 @@ class SubmittedJob:
             metadata=self.spec.metadata,
             max_error_rows=self.spec.max_error_rows,
             max_error_share=self.spec.max_error_share,
+            lane=self.lane,
+            window_ms=self.spec.window_ms,
+            created_at=self.created_at,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """``retries/<generation>.json``: that a job is to be tried again, and from where."""
+
+    generation: int
+    base: int  #: rows that have a result already
+    at: int  #: ms
+
+    def to_json(self) -> bytes:
+        return orjson.dumps({"generation": self.generation, "base": self.base, "at": self.at})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Retry:
+        entry = orjson.loads(data)
+        return cls(generation=entry["generation"], base=entry["base"], at=entry["at"])
 
 
 class Submissions:
@@ -82,6 +112,7 @@ class Submissions:
         self._ledger = ledger
         self._broker = broker
         self._installation = installation
+        self._intents = IntentIndex(store)
 
     def submit(
         self,
@@ -89,32 +120,39 @@ class Submissions:
         spec: JobSpec,
         model: dict[str, Any] | None,
         idempotency_key: str | None = None,
+        *,
+        input_bytes: int | None = None,
     ) -> tuple[JobRecord, bool]:
         """Take a job in; its record, and whether it is new.
 
         The order makes it safe to be killed anywhere and to be asked again: ``job.json`` is the job, the
         ledger only knows of it, and the message is only a hint.
 
+        Args:
+            tenant: whose it is.
+            spec: what is asked for.
+            model: what its model reference stands for.
+            idempotency_key: names the submission.
+            input_bytes: size of the input, where it is known.
+
         Raises:
-            Conflict: the same ``Idempotency-Key`` came with another body before.
+            Conflict: the same ``Idempotency-Key`` came with another body before, or its job was deleted.
             Unavailable: store or ledger are away; asking again with the same key is safe.
         """
-        if idempotency_key is None:
-            job_id = new_id("job")
-        else:
-            secret = self._installation.idempotency_secret
-            job_id = idempotent_job_id(secret, tenant, idempotency_key)
+        # Also refuses before the first write where the ledger could not take the entry.
+        now = self._ledger.now()
         body = orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         job = SubmittedJob(
-            id=job_id,
+            id=self._job_id(tenant, idempotency_key),
             tenant=tenant,
             spec=spec,
             model=model,
             body_hash=hashlib.sha256(body).hexdigest(),
+            created_at=now,
+            lane=_lane(spec, input_bytes),
         )
-        names = JobNames(tenant, job_id)
-        # Refuse before the first write where the ledger could not take the entry.
-        self._ledger.require_epoch()
+        self._intents.record(Intent(at=now, tenant=tenant, subject=job.id, act=Act.SUBMIT))
+        names = JobNames(tenant, job.id)
         new = self._store.put_once(names.spec, job.to_json())
         if not new:
             earlier = SubmittedJob.from_json(self._store.get(names.spec))
@@ -124,8 +162,19 @@ class Submissions:
                 )
             job = earlier
         if self._ledger.jobs.enter(job.new_job()):
-            self._broker.plan(job_id)
-        return self._ledger.jobs.get(tenant, job_id), new
+            self._broker.plan(job.id, job.lane)
+        return self._ledger.jobs.get(tenant, job.id), new
+
+    def _job_id(self, tenant: str, idempotency_key: str | None) -> str:
+        if idempotency_key is None:
+            return new_id("job")
+        secret = self._installation.idempotency_secret
+        job_id = idempotent_job_id(secret, tenant, idempotency_key)
+        if self._store.exists(TenantNames(tenant).deleted(job_id)):
+            raise Conflict(
+                "the job of this Idempotency-Key was deleted; use a new key for a new job"
+            )
+        return job_id
 
     def load(self, tenant: str, job_id: str) -> SubmittedJob:
         """A job's ``job.json``."""
@@ -142,20 +191,100 @@ class Submissions:
         if record.status not in (Status.CANCELLING, Status.CANCELLED):
             if record.status.ended or record.status is Status.FINALIZING:
                 raise Conflict(f"the job is {record.status} and cannot be cancelled any more")
-            self._store.put_json(JobNames(tenant, job_id).cancel, {"cancelled": True})
+            names = JobNames(tenant, job_id, record.attempts)
+            self._intents.record(
+                Intent(at=record.now, tenant=tenant, subject=job_id, act=Act.CANCEL)
+            )
+            self._store.put_json(names.cancel, {"cancelled": True})
             decided, status = self._ledger.jobs.cancel(job_id)
             if decided:
-                self._broker.finalize(job_id)
+                self._broker.finalize(job_id, record.lane)
             elif status not in (Status.CANCELLING, Status.CANCELLED):
-                self._store.delete(JobNames(tenant, job_id).cancel)
+                self._store.delete(names.cancel)
                 raise Conflict(f"the job is {status} and cannot be cancelled any more")
         return self._ledger.jobs.get(tenant, job_id)
 
+    def retry(self, tenant: str, job_id: str) -> JobRecord:
+        """Try the rows of an ended job again that have no result: those that failed, and those never reached.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            Conflict: it has not ended, or every row has a result.
+        """
+        record = self._ledger.jobs.get(tenant, job_id)
+        if not record.status.ended:
+            raise Conflict(f"the job is {record.status}; only an ended job can be tried again")
+        if record.status is Status.COMPLETED and record.failed == 0:
+            raise Conflict("every row of the job has a result; there is nothing to try again")
+        names = JobNames(tenant, job_id)
+        generation = record.attempts + 1
+        intent = Intent(at=record.now, tenant=tenant, subject=job_id, act=Act.RETRY)
+        self._intents.record(intent)
+        asked = Retry(generation=generation, base=record.completed, at=record.now)
+        self._store.put_once(names.retry(generation), asked.to_json())
+        window = self.load(tenant, job_id).spec.window_ms
+        begun, _ = self._ledger.jobs.retry(job_id, generation, record.completed, window)
+        if begun:
+            self._broker.plan(job_id, record.lane)
+        return self._ledger.jobs.get(tenant, job_id)
+
+    def delete(self, tenant: str, job_id: str) -> None:
+        """Delete an ended job with all its objects. Asking twice is harmless.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            Conflict: it has not ended.
+        """
+        record = self._ledger.jobs.get(tenant, job_id)
+        if not record.status.ended:
+            raise Conflict(f"the job is {record.status}; cancel it before you delete it")
+        self._intents.record(Intent(at=record.now, tenant=tenant, subject=job_id, act=Act.DELETE))
+        self._store.put_json(TenantNames(tenant).deleted(job_id), {"id": job_id, "at": record.now})
+        names = JobNames(tenant, job_id)
+        # From here on it is no job any more; what is left of it is swept together by whoever comes by.
+        self._store.delete(names.spec)
+        if not self._ledger.jobs.forget(job_id):
+            raise Conflict("the job is being tried again")
+        remove_objects(self._store, names)
+
+
+def _lane(spec: JobSpec, input_bytes: int | None) -> Lane:
+    small = spec.input.items is not None or (input_bytes is not None and input_bytes <= QUICK_BYTES)
+    return Lane.QUICK if small else Lane.BULK
+
+
+def remove_objects(store: ObjectStore, names: JobNames) -> int:
+    """Remove whatever lies under a job's prefix; how many objects there were."""
+    count = 0
+    for found in store.list(names.prefix):
+        store.delete(found.name)
+        count += 1
+    return count
+
 
 def read_manifest(store: ObjectStore, names: JobNames) -> dict[str, Any]:
-    """A job's manifest.
+    """The manifest of a job's generation.
 
     Raises:
         ObjectMissing: it has none yet.
     """
     return cast("dict[str, Any]", store.get_json(names.manifest))
+
+
+def newest_retry(store: ObjectStore, names: JobNames) -> Retry | None:
+    """The newest retry that was asked for, if any."""
+    newest: Retry | None = None
+    for found in store.list(names.retries, recursive=False):
+        if found.name.endswith(".json"):
+            retry = Retry.from_json(store.get(found.name))
+            if newest is None or retry.generation > newest.generation:
+                newest = retry
+    return newest
+
+
+def object_or_none(store: ObjectStore, name: str) -> bytes | None:
+    """A small object, or None where there is none."""
+    try:
+        return store.get(name)
+    except ObjectMissing:
+        return None

@@ -53,4 +53,6 @@ def fail_job(runtime: Runtime, job_id: str, failure: TextmillError) -> None:
         error["field"] = failure.fields[0].field
     if runtime.ledger.jobs.fail(job_id, error):
         log.warning("job failed", job=job_id, code=code, reason=failure.detail)
-        runtime.broker.finalize(job_id)
+        record = runtime.ledger.jobs.find(job_id)
+        if record is not None:
+            runtime.broker.finalize(job_id, record.lane)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 import structlog
 
+from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.names import JobNames
-from jobs.ranges import RowRange, check_tiling
+from jobs.ranges import TilingError
 from jobs.record import JobRecord
+from jobs.rows import BadRow, RowFailure, error_line
 from jobs.states import Status
 from storage.ledger import Answer, CommittedPart
 from storage.objects import ObjectMissing
-from storage.parts import open_part
+from storage.parts import DamagedPart, decode_shard, open_part
+from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
+from workers.covering import Gap, filled, tiled
+from workers.retrying import Counted, Line, indexed, merged, previous_output, without
+from workers.role import Replaced, Role
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -31,6 +38,11 @@ PIECE_BYTES = 16 << 20
 #: S3 joins objects on the server only when all but the last have at least this size.
 COMPOSE_BYTES = 5 << 20
 
+#: Seconds after which finalizing is tried again when store or ledger are away.
+_PAUSE_SECONDS = 2.0
+
+_EXPIRED = RowFailure("expired", "the job's completion window passed before this row was computed")
+
 _ENDED_BY_OUTCOME = {
     None: Status.COMPLETED,
     "cancelled": Status.CANCELLED,
@@ -39,8 +51,8 @@ _ENDED_BY_OUTCOME = {
 }
 
 
-class _Replaced(Exception):
-    """Another finalizer took over, or the job has ended."""
+class Unusable(Exception):
+    """The parts that the ledger names are not what lies in the store."""
 
 
 @dataclass
@@ -65,32 +77,49 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
     """Finalize a job. Harmless when repeated, and when done by two at once: both write the same bytes.
 
     Raises:
-        Unavailable: store or ledger are away; the sweeper sends another finalizer once this one's lease ends.
+        Unavailable: the ledger is away; the sweeper sends another finalizer once this one's lease ends.
     """
-    token = new_token()
-    answer, state = runtime.ledger.ranges.final_begin(job_id, token)
+    ranges = runtime.ledger.ranges
+    token, begun = new_token(), time.monotonic()
+    answer, state = ranges.final_begin(job_id, token)
     if answer is not Answer.OK:
         return
     record = runtime.ledger.jobs.find(job_id)
     if record is None:
         return
     progress = Progress.decode(state) if state else Progress(token)
+
+    def renew() -> Answer:
+        return ranges.final_begin(job_id, token)[0]
+
     try:
-        _Finalizing(runtime, record, token, progress).run()
-    except _Replaced:
+        with Role(renew, seconds=runtime.settings.lease_seconds, begun=begun) as role:
+            _Finalizing(runtime, record, token, progress, role).run()
+    except Replaced:
         log.info("finalizer replaced", job=job_id)
+    except Unusable as error:
+        # What is done by the ledger's word cannot be had from the store. The store is right: whatever lies there whole
+        # is kept, and the rest is computed again.
+        log.warning("taken back", job=job_id, reason=str(error))
+        restore_job(runtime.store, runtime.ledger, record.tenant, job_id, token)
+    except Unavailable as error:
+        log.warning("finalizing waits", job=job_id, reason=error.detail)
+        ranges.pause(job_id, "finalizer", token, _PAUSE_SECONDS, error.detail)
 
 
 class _Finalizing:
-    """One finalizer's run over one job."""
+    """One finalizer's run over one generation of a job."""
 
-    def __init__(self, runtime: Runtime, record: JobRecord, token: str, progress: Progress) -> None:
+    def __init__(
+        self, runtime: Runtime, record: JobRecord, token: str, progress: Progress, role: Role
+    ) -> None:
         self._ledger = runtime.ledger
         self._store = runtime.store
         self._record = record
         self._token = token
-        self._names = JobNames(record.tenant, record.id)
+        self._names = JobNames(record.tenant, record.id, record.attempts)
         self._progress = progress
+        self._role = role
 
     def run(self) -> None:
         try:
@@ -109,6 +138,9 @@ class _Finalizing:
     def _write(self) -> dict[str, Any]:
         self._gather()
         outputs = {section: self._join(section) for section in SECTIONS}
+        counts = {"results": self._progress.results, "errors": self._progress.errors}
+        if self._names.generation > 1:
+            counts = self._merge(outputs)
         self._store.copy(outputs["results"], self._names.results)
         self._store.copy(outputs["errors"], self._names.errors)
         record = self._record
@@ -116,8 +148,9 @@ class _Finalizing:
             record,
             status=_ENDED_BY_OUTCOME[record.outcome],
             ended_at=record.now,
-            completed=self._progress.results,
-            failed=self._progress.errors,
+            completed=counts["results"],
+            failed=counts["errors"],
+            waiting=None,
         )
         manifest: dict[str, Any] = {
             "format": 1,
@@ -127,6 +160,7 @@ class _Finalizing:
                 for section, name in outputs.items()
             },
         }
+        self._role.check()
         if not self._store.put_once(self._names.manifest, orjson.dumps(manifest)):
             # Somebody else's manifest stands, and names the output that counts.
             manifest = read_manifest(self._store, self._names)
@@ -136,29 +170,59 @@ class _Finalizing:
     # --- gathering -----------------------------------------------------------------------------------
 
     def _gather(self) -> None:
-        """Copy the parts into pieces of about 16 MiB, recording each pair that is finished."""
-        progress = self._progress
+        """Copy the parts into pieces of about 16 MiB, recording each pair that is finished.
+
+        Raises:
+            Unusable: a part is not there, is damaged, or leaves a gap.
+        """
         buffers = {name: bytearray() for name in SECTIONS}
-        for part in self._parts():
+        try:
+            for done in self._done():
+                if isinstance(done, CommittedPart):
+                    self._take_part(done, buffers)
+                else:
+                    self._take_gap(done, buffers)
+                self._role.check()
+                if len(buffers["results"]) + len(buffers["errors"]) >= PIECE_BYTES:
+                    self._put_pieces(buffers)
+        except TilingError as error:
+            raise Unusable(str(error)) from error
+        self._put_pieces(buffers)
+
+    def _done(self) -> Iterator[CommittedPart | Gap]:
+        """What is still to be copied, in order; for a job that ran to its end the parts must leave no gap."""
+        start = self._progress.next_row
+        parts = self._ledger.ranges.parts(self._record.id, start)
+        rows = (self._record.total or 0) - self._record.base
+        if self._record.outcome is None:
+            return tiled(parts, start, rows)
+        if self._record.outcome == "expired":
+            return filled(parts, planned_ranges(self._store, self._names), start)
+        return parts
+
+    def _take_part(self, part: CommittedPart, buffers: dict[str, bytearray]) -> None:
+        try:
             header, pieces = open_part(self._store, self._names, part)
             for name, data in pieces:
                 buffers[name] += data
-            progress.results += header.results
-            progress.errors += header.errors
-            progress.next_row = part.rows.stop
-            if len(buffers["results"]) + len(buffers["errors"]) >= PIECE_BYTES:
-                self._put_pieces(buffers)
-            else:
-                self._stay()
-        self._put_pieces(buffers)
+        except ObjectMissing as error:
+            raise Unusable(f"part {part.rows} is not there") from error
+        except DamagedPart as error:
+            self._store.delete(self._names.part(part.rows, part.token))
+            raise Unusable(str(error)) from error
+        self._progress.results += header.results
+        self._progress.errors += header.errors
+        self._progress.next_row = part.rows.stop
 
-    def _parts(self) -> Iterator[CommittedPart]:
-        """The parts that are still to be copied; for a job that ran to its end they must leave no gap."""
-        start = self._progress.next_row
-        parts = self._ledger.ranges.parts(self._record.id, start)
-        if self._record.outcome is not None:
-            return parts
-        return _tiled(parts, start, self._record.total or 0)
+    def _take_gap(self, gap: Gap, buffers: dict[str, bytearray]) -> None:
+        """Rows that were not done when the job expired."""
+        first = gap.rows.start - gap.planned.start
+        rows = decode_shard(self._store.get(self._names.shard(gap.planned)))
+        for row in rows[first : first + len(gap.rows)]:
+            failure = row.failure if isinstance(row, BadRow) else _EXPIRED
+            buffers["errors"] += error_line(row, failure)
+        self._progress.errors += len(gap.rows)
+        self._progress.next_row = gap.rows.stop
 
     def _put_pieces(self, buffers: dict[str, bytearray]) -> None:
         for name, buffer in buffers.items():
@@ -167,12 +231,37 @@ class _Finalizing:
                 self._store.put(self._piece(name, len(sizes)), bytes(buffer))
                 sizes.append(len(buffer))
                 buffer.clear()
-        self._stay(self._progress.encode())
-
-    def _stay(self, state: str = "") -> None:
+        state = self._progress.encode()
         answer, _ = self._ledger.ranges.final_begin(self._record.id, self._token, state)
         if answer is not Answer.OK:
-            raise _Replaced
+            raise Replaced
+
+    # --- merging -------------------------------------------------------------------------------------
+
+    def _merge(self, outputs: dict[str, str]) -> dict[str, int]:
+        """Join this generation's outputs with those of the one before, in place; how many lines there are."""
+
+        def own(section: str) -> Iterator[Line]:
+            return indexed(self._store.stream(outputs[section]))
+
+        def before(section: str) -> Iterator[Line]:
+            return previous_output(self._store, self._names, section)
+
+        mended = (index for index, _ in own("results"))
+        lines = {
+            "results": merged(own("results"), before("results")),
+            "errors": merged(own("errors"), without(before("errors"), mended)),
+        }
+        counts = {}
+        for section, stream in lines.items():
+            counted = Counted(stream)
+            target = self._names.output(self._progress.token, f"merged/{section}.jsonl")
+            self._store.put_stream(target, readable(counted.chunks()), "application/x-ndjson")
+            counts[section] = counted.lines
+            self._role.check()
+        for section in SECTIONS:
+            outputs[section] = self._names.output(self._progress.token, f"merged/{section}.jsonl")
+        return counts
 
     # --- joining -------------------------------------------------------------------------------------
 
@@ -190,7 +279,7 @@ class _Finalizing:
         else:
             stream = (chunk for piece in pieces for chunk in self._store.stream(piece))
             self._store.put_stream(target, readable(stream), "application/x-ndjson")
-        self._stay()
+        self._role.check()
         return target
 
     def _piece(self, section: str, number: int) -> str:
@@ -200,20 +289,3 @@ class _Finalizing:
         for section in SECTIONS:
             for number in range(len(self._progress.pieces[section])):
                 self._store.delete(self._piece(section, number))
-
-
-def _tiled(parts: Iterable[CommittedPart], start: int, total: int) -> Iterator[CommittedPart]:
-    """Pass parts through while checking that they cover ``[start, total)``.
-
-    Raises:
-        TilingError: they do not; nothing is written then, for a result with a gap would look whole.
-    """
-    held: list[CommittedPart] = []
-
-    def ranges() -> Iterator[RowRange]:
-        for part in parts:
-            held.append(part)
-            yield part.rows
-
-    for _ in check_tiling(ranges(), total, start):
-        yield held.pop()

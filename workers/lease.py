@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from types import TracebackType
@@ -14,6 +15,13 @@ from jobs.ranges import RowRange
 from storage.ledger import Answer, Ledger
 
 log = structlog.get_logger(__name__)
+
+#: Longest time between two heartbeats, in seconds: within it a worker learns that its job was cancelled.
+_BEAT_SECONDS = 1.0
+
+#: Seconds that a worker which must stop has to commit what it has. Then its range goes back as it was, so that it
+#: runs elsewhere soon and the end of this process is nobody's death.
+GIVE_BACK_SECONDS = 3.0
 
 
 class LeaseLost(Exception):
@@ -44,16 +52,24 @@ class Lease:
         *,
         seconds: float,
         claimed: float,
+        draining: threading.Event,
+        stall_seconds: float,
     ) -> None:
         """Args:
         claimed: ``time.monotonic()`` from before the claim was sent.
+        draining: set when the process must stop soon.
+        stall_seconds: a batch that takes longer hangs; the process then ends itself, for nothing else can stop it.
         """
         self.job_id = job_id
         self.rows = rows
         self.token = token
+        self.draining = draining
         self._ledger = ledger
         self._seconds = seconds
+        self._stall_seconds = stall_seconds
         self._deadline = claimed + seconds
+        self._progress = claimed
+        self._asked_to_drain: float | None = None
         self._answer = Answer.OK
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {rows}", daemon=True)
@@ -71,27 +87,61 @@ class Lease:
         self._done.set()
         self._thread.join(timeout=self._seconds)
 
+    @property
+    def must_yield(self) -> bool:
+        """Whether another job starves: what is done should be committed soon, and the rest given back."""
+        return self._answer is Answer.YIELD
+
     def check(self) -> None:
-        """Return while the lease may be trusted.
+        """Return while the lease may be trusted. Also says that the work goes forward.
 
         Raises:
             LeaseLost: it may not.
             JobStopped: the job's outcome is decided.
         """
+        self._progress = time.monotonic()
         if self._answer is Answer.STOP:
             raise JobStopped(self.job_id)
-        if self._answer is Answer.LOST or time.monotonic() >= self._deadline:
+        if self._answer is Answer.LOST or self._progress >= self._deadline:
             raise LeaseLost(f"{self.job_id} {self.rows}")
 
+    def take_in_hand(self, rows: RowRange) -> None:
+        """Say which rows are computed next, before they are: should they kill the process, the others are innocent."""
+        self._beat(rows)
+        self.check()
+
     def _renew(self) -> None:
-        while not self._done.wait(self._seconds / 4):
-            sent = time.monotonic()
-            try:
-                answer = self._ledger.ranges.heartbeat(self.job_id, self.rows, self.token)
-            except Unavailable as error:
-                log.warning("heartbeat failed", job=self.job_id, reason=error.detail)
-                continue
-            if answer is not Answer.OK:
-                self._answer = answer
+        pause = min(self._seconds / 4, _BEAT_SECONDS)
+        while not self._done.wait(pause):
+            self._beat()
+            if self._answer in (Answer.STOP, Answer.LOST):
                 return
-            self._deadline = sent + self._seconds
+            now = time.monotonic()
+            if now - self._progress > self._stall_seconds:
+                log.error("hangs", job=self.job_id, rows=str(self.rows))
+                os._exit(1)
+            if self.draining.is_set():
+                self._asked_to_drain = self._asked_to_drain or now
+                if now - self._asked_to_drain >= GIVE_BACK_SECONDS - pause:
+                    self._give_back()
+                    return
+
+    def _beat(self, hand: RowRange | None = None) -> None:
+        sent = time.monotonic()
+        try:
+            answer = self._ledger.ranges.heartbeat(self.job_id, self.rows, self.token, hand)
+        except Unavailable as error:
+            log.warning("heartbeat failed", job=self.job_id, reason=error.detail)
+            return
+        if answer in (Answer.OK, Answer.YIELD):
+            self._deadline = max(self._deadline, sent + self._seconds)
+        # Once asked to yield, it stays so: the ledger asks one worker, once.
+        if self._answer is not Answer.YIELD or answer is not Answer.OK:
+            self._answer = answer
+
+    def _give_back(self) -> None:
+        try:
+            self._ledger.ranges.release(self.job_id, self.rows, self.token)
+        except Unavailable as error:
+            log.warning("not given back", job=self.job_id, reason=error.detail)
+        self._answer = Answer.LOST

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 import structlog
 
-from jobs.errors import InvalidRequest, JobFailure
+from jobs.errors import InvalidRequest, JobFailure, Unavailable
 from jobs.ids import new_token
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef
@@ -18,27 +18,31 @@ from jobs.names import JobNames
 from jobs.params import parse_params
 from jobs.plan import CutRule, Plan, ShardLimits, cut_rule
 from jobs.ranges import RowRange
+from jobs.record import JobRecord
 from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
+from storage.broker import invite_idle
 from storage.ledger import Answer
 from storage.objects import ObjectMissing
 from storage.parts import encode_shard
-from storage.submission import SubmittedJob
+from storage.restore import planned_ranges
+from storage.submission import SubmittedJob, object_or_none
 from workers.failing import broken, fail_job
 from workers.model_files import ModelFiles
+from workers.retrying import retried_lines, shard_lines
+from workers.role import Replaced, Role
 from workers.runtime import Runtime
 from workers.sources import pin_sources, read_options, stream_rows
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two renewals of the planner's lease while no shard gets full.
-_RENEW_SECONDS = 5.0
+#: Seconds after which planning is tried again when store, ledger or a model hub are away.
+_PAUSE_SECONDS = 2.0
+
+#: Seconds between two looks for idle workers.
+_INVITE_SECONDS = 0.2
 
 #: Rows among which repeated custom_ids are counted; bounds the memory that counting takes.
 _COUNTED_ROWS = 200_000
-
-
-class _Replaced(Exception):
-    """Another planner took over, or the job's outcome is decided."""
 
 
 @dataclass
@@ -93,56 +97,91 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
     """Plan a job. May run twice at once and be killed anywhere: the same input gives the same shards.
 
     Raises:
-        Unavailable: store or ledger are away; the sweeper sends another planner once this one's lease ends.
+        Unavailable: the ledger is away; the sweeper sends another planner once this one's lease ends.
     """
     ranges = runtime.ledger.ranges
-    token = new_token()
+    token, begun = new_token(), time.monotonic()
     if ranges.plan_begin(job_id, token) is not Answer.OK:
         return
     record = runtime.ledger.jobs.find(job_id)
     if record is None:
         return
-    names = JobNames(record.tenant, job_id)
-    job = SubmittedJob.from_json(runtime.store.get(names.spec))
+
+    def renew() -> Answer:
+        return ranges.plan_begin(job_id, token)
+
     try:
-        _Planning(runtime, job, token).run()
-    except _Replaced:
+        with Role(renew, seconds=runtime.settings.lease_seconds, begun=begun) as role:
+            _Planning(runtime, record, token, role).run()
+    except Replaced:
         log.info("planner replaced", job=job_id)
     except (JobFailure, InvalidRequest) as failure:
         fail_job(runtime, job_id, failure)
+    except Unavailable as error:
+        log.warning("planning waits", job=job_id, reason=error.detail)
+        ranges.pause(job_id, "planner", token, _PAUSE_SECONDS, error.detail)
 
 
 class _Planning:
-    """One planner's run over one job."""
+    """One planner's run over one generation of a job."""
 
-    def __init__(self, runtime: Runtime, job: SubmittedJob, token: str) -> None:
+    def __init__(self, runtime: Runtime, record: JobRecord, token: str, role: Role) -> None:
         self._runtime = runtime
-        self._job = job
+        self._record = record
+        self._names = JobNames(record.tenant, record.id, record.attempts)
+        self._job = SubmittedJob.from_json(runtime.store.get(self._names.spec))
         self._token = token
-        self._names = JobNames(job.tenant, job.id)
+        self._role = role
         self._duplicates = DuplicateCounter()
-        self._renewed = time.monotonic()
+        self._invited = 0.0
 
     def run(self) -> None:
+        data = object_or_none(self._runtime.store, self._names.sealed)
+        if data is not None:
+            self._plan_again(orjson.loads(data))
+            return
         kind = self._runtime.kinds.require(self._job.spec.kind)
         params = parse_params(kind, self._job.spec.params)
         plan = self._plan()
+        lines = (
+            retried_lines(self._runtime.store, self._names, self._all_lines(kind, params, plan))
+            if self._names.generation > 1
+            else (line for _, line in self._lines(kind, params, plan))
+        )
         total = 0
-        for rows, lines in cut(self._lines(kind, params, plan), plan.cut):
-            self._runtime.store.put(self._names.shard(rows), encode_shard(lines))
-            added = self._runtime.ledger.ranges.add(self._job.id, self._token, rows)
-            if added is not Answer.OK:
-                raise _Replaced
-            self._renewed = time.monotonic()
-            self._invite()
+        for rows, shard in cut(enumerate(lines), plan.cut):
+            self._runtime.store.put(self._names.shard(rows), encode_shard(shard))
+            self._add(rows)
             total = rows.stop
-        if total == 0:
+        if total == 0 and self._names.generation == 1:
             raise JobFailure("empty_input", "the input holds no rows", field="input")
-        warnings = orjson.dumps(self._duplicates.warnings()).decode()
-        answer = self._runtime.ledger.ranges.seal(self._job.id, self._token, total, warnings)
+        sealed = {"rows": total, "warnings": self._duplicates.warnings()}
+        # The store first: from here on nobody need read the input again.
+        self._role.check()
+        self._runtime.store.put(self._names.sealed, orjson.dumps(sealed), "application/json")
+        self._seal(sealed)
+
+    def _plan_again(self, sealed: dict[str, Any]) -> None:
+        """All shards lie in the store already: only the ledger has to hear of them."""
+        for rows in planned_ranges(self._runtime.store, self._names):
+            self._add(rows)
+        self._seal(sealed)
+
+    def _add(self, rows: RowRange) -> None:
+        self._role.check()
+        if self._runtime.ledger.ranges.add(self._job.id, self._token, rows) is not Answer.OK:
+            raise Replaced
+        if time.monotonic() - self._invited > _INVITE_SECONDS:
+            invite_idle(self._runtime.ledger, self._runtime.broker)
+            self._invited = time.monotonic()
+
+    def _seal(self, sealed: dict[str, Any]) -> None:
+        warnings = orjson.dumps(sealed["warnings"]).decode()
+        ranges = self._runtime.ledger.ranges
+        answer = ranges.seal(self._job.id, self._token, sealed["rows"], warnings)
         if answer is Answer.FINALIZE:
-            self._runtime.broker.finalize(self._job.id)
-        log.info("planned", job=self._job.id, rows=total)
+            self._runtime.broker.finalize(self._job.id, self._job.lane)
+        log.info("planned", job=self._job.id, rows=sealed["rows"], answer=answer.value)
 
     def _plan(self) -> Plan:
         """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
@@ -183,24 +222,21 @@ class _Planning:
         return str(ModelFiles(self._runtime).pin(ModelRef.parse(model["ref"])))
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
+        """Each row of the input with its index, checked, as a line of a shard."""
         spec, settings = self._job.spec.input, self._runtime.settings
         options = read_options(settings, spec, kind.fields)
         for row in stream_rows(self._runtime.store, spec, plan.sources, settings, options):
-            self._keep_lease()
+            self._role.check()
             self._duplicates.count(row)
             checked: Row | BadRow = row
             if isinstance(row, Row) and (failure := _check(kind, row, params)) is not None:
                 checked = BadRow(row.index, failure, row.source, row.line, row.custom_id)
             yield row.index, encode_shard_row(checked)
 
-    def _keep_lease(self) -> None:
-        if time.monotonic() - self._renewed > _RENEW_SECONDS:
-            if self._runtime.ledger.ranges.plan_begin(self._job.id, self._token) is not Answer.OK:
-                raise _Replaced
-            self._renewed = time.monotonic()
-
-    def _invite(self) -> None:
-        workers = self._runtime.ledger.workers
-        slot = workers.invite(workers.count())
-        if slot is not None:
-            self._runtime.broker.invite(slot)
+    def _all_lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
+        """As :meth:`_lines`; from the first generation's shards where it was planned to its end."""
+        first = replace(self._names, generation=1)
+        if self._runtime.store.exists(first.sealed):
+            yield from shard_lines(self._runtime.store, first)
+        else:
+            yield from self._lines(kind, params, plan)

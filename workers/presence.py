@@ -32,6 +32,7 @@ class Presence:
             "device_type": device.type if device else None,
             "models": [],
             "job": None,
+            "busy": False,
         }
         self._change = threading.Event()
         self._thread = threading.Thread(target=self._announce, name="presence", daemon=True)
@@ -39,6 +40,12 @@ class Presence:
     def start(self) -> None:
         """Begin to announce."""
         self._thread.start()
+
+    def busy(self, busy: bool) -> None:
+        """Say whether it can do without an invitation just now."""
+        self._facts["busy"] = busy
+        if not busy:
+            self._change.set()
 
     def working_on(self, job_id: str | None) -> None:
         """Say which job is being computed."""

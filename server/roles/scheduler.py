@@ -23,12 +23,23 @@ def run(settings: Settings) -> None:
     """Sweep until SIGTERM or SIGINT."""
     connections = Connections.open(settings)
     connections.await_installation()
-    sweeper = Sweeper(connections.ledger, connections.broker, settings.sweep_seconds)
+    sweeper = make_sweeper(connections)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sweeper.stop())
     threading.Thread(target=_announce, args=(connections,), daemon=True).start()
     log.info("scheduler ready")
     sweeper.run()
+
+
+def make_sweeper(connections: Connections) -> Sweeper:
+    """A sweeper as the settings say."""
+    return Sweeper(
+        connections.store,
+        connections.ledger,
+        connections.broker,
+        seconds=connections.settings.sweep_seconds,
+        lease=connections.settings.lease_seconds,
+    )
 
 
 def _announce(connections: Connections) -> None:

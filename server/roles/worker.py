@@ -17,10 +17,11 @@ from celery.signals import worker_ready, worker_shutting_down
 from jobs.devices import Device
 from jobs.ids import new_token
 from jobs.settings import Settings
+from jobs.states import Lane
 from server.child import ChildSpec
 from server.connect import Connections
 from server.supervisor import Event, Supervisor
-from storage.broker import CONTROL_QUEUE, WORK_QUEUE, make_celery
+from storage.broker import control_queue, make_celery, work_queues
 
 log = structlog.get_logger(__name__)
 
@@ -55,17 +56,18 @@ def _device_json(device: Device) -> Mapping[str, Any]:
 def run_model_worker(settings: Settings, device: Device) -> None:
     """Work on one device until a signal stops it."""
     os.environ.update(device_environment(settings, device))
-    _run(settings, role="model", queue=WORK_QUEUE, processes=1)
+    _run(settings, role="model", queues=work_queues(device.type), processes=1)
 
 
-def run_control_worker(settings: Settings) -> None:
-    """Plan and finalize until a signal stops it."""
+def run_control_worker(settings: Settings, lane: Lane) -> None:
+    """Plan and finalize the jobs of a lane until a signal stops it."""
     os.environ.pop("TEXTMILL_DEVICE", None)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    _run(settings, role="control", queue=CONTROL_QUEUE, processes=settings.control_processes)
+    processes = settings.control_processes if lane is Lane.BULK else 1
+    _run(settings, role="control", queues=[control_queue(lane)], processes=processes)
 
 
-def _run(settings: Settings, *, role: str, queue: str, processes: int) -> None:
+def _run(settings: Settings, *, role: str, queues: Sequence[str], processes: int) -> None:
     Connections.open(settings).await_installation()
     app: Celery = make_celery(settings)
     app.conf.imports = CHILD_IMPORTS
@@ -75,7 +77,7 @@ def _run(settings: Settings, *, role: str, queue: str, processes: int) -> None:
         [
             "--quiet",
             "worker",
-            f"--queues={queue}",
+            "--queues=" + ",".join(queues),
             "--pool=prefork",
             f"--concurrency={processes}",
             f"--hostname={role}-{new_token()[:8]}@%h",

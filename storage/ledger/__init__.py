@@ -5,27 +5,43 @@ The object store is the truth; everything here can be built again from it.
 
 from __future__ import annotations
 
+from typing import cast
+
 import redis
 
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.settings import Settings
 from storage.ledger.jobs import JobFilter, JobTable, NewJob
-from storage.ledger.ranges import Answer, CommittedPart, RangeTable, Swept
+from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
+from storage.ledger.restoring import Replaced, RestoredPart, RestoreTable
 from storage.ledger.scripts import LedgerClient, ledger_faults
 from storage.ledger.workers import WorkerTable
 
 __all__ = [
     "Answer",
+    "Claim",
     "CommittedPart",
     "JobFilter",
     "JobTable",
     "Ledger",
     "NewJob",
     "RangeTable",
+    "Replaced",
+    "RestoreTable",
+    "RestoredPart",
     "Swept",
     "WorkerTable",
 ]
+
+
+#: Why a ledger without an epoch answers nothing.
+BEING_BUILT = "the ledger is being built"
+
+
+def new_epoch(owner: str) -> str:
+    """A fresh epoch of an installation."""
+    return f"{owner}.{new_token()}"
 
 
 class Ledger:
@@ -35,22 +51,33 @@ class Ledger:
         self.client = client
         self.jobs = JobTable(client)
         self.ranges = RangeTable(client, lease_ms, now)
-        self.workers = WorkerTable(client)
+        self.workers = WorkerTable(client, now)
+        self.restoring = RestoreTable(client, now)
 
     @classmethod
     def connect(cls, settings: Settings) -> Ledger:
         """The ledger that the settings name. Opens no connection yet."""
         return cls(LedgerClient.connect(settings), int(settings.lease_seconds * 1000))
 
-    def begin_epoch(self) -> None:
-        """Say that this ledger is whole. Only a first start on an empty bucket, or a rebuild, may."""
+    def epoch(self) -> str | None:
+        """What was said when the ledger became whole; None when it is not. Begins with its owner's id."""
         with ledger_faults():
-            self.client.redis.set("ledger:epoch", new_token(), nx=True)
+            return cast("str | None", self.client.redis.get("ledger:epoch"))
 
-    def has_epoch(self) -> bool:
-        """Whether the ledger is whole."""
+    def now(self) -> int:
+        """Redis's clock, in ms.
+
+        Raises:
+            Unavailable: Redis is away, or the ledger is not whole.
+        """
         with ledger_faults():
-            return bool(self.client.redis.exists("ledger:epoch"))
+            pipe = self.client.redis.pipeline(transaction=False)
+            pipe.time()
+            pipe.exists("ledger:epoch")
+            (seconds, micros), whole = pipe.execute()
+        if not whole:
+            raise Unavailable(BEING_BUILT)
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def require_epoch(self) -> None:
         """Check that the ledger is whole.
@@ -58,8 +85,8 @@ class Ledger:
         Raises:
             Unavailable: it is not; what it does not know may only not have been restored yet.
         """
-        if not self.has_epoch():
-            raise Unavailable("the ledger is being built")
+        if self.epoch() is None:
+            raise Unavailable(BEING_BUILT)
 
     def probe(self) -> None:
         """Check that Redis takes writes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import orjson
 
 from jobs.errors import NotFound, Unavailable
 from jobs.record import JobRecord
-from jobs.states import Priority, Status
+from jobs.states import Lane, Priority, Status
 from storage.ledger.scripts import LedgerClient, ledger_faults
 
 #: Records read from Redis at a time while listing.
@@ -34,7 +34,24 @@ class NewJob:
     metadata: dict[str, str]
     max_error_rows: int | None
     max_error_share: float | None
+    lane: Lane
+    window_ms: int | None  #: time in which it must be completed
     created_at: int | None = None  #: ms; Redis's clock when None
+
+    def fields(self) -> list[str | int | float]:
+        """Names and values of the record, one after the other."""
+        fields: dict[str, str | int | float | None] = {
+            "kind": self.kind,
+            "model_key": self.model_key,
+            "priority": self.priority.value,
+            "lane": self.lane.value,
+            "metadata": _dumps(self.metadata),
+            "name": self.name,
+            "model": None if self.model is None else _dumps(self.model),
+            "max_error_rows": self.max_error_rows,
+            "max_error_share": self.max_error_share,
+        }
+        return _flat(fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +78,22 @@ class JobTable:
 
     def enter(self, job: NewJob) -> bool:
         """Enter a job whose ``job.json`` lies in the store; False when it was entered before."""
-        fields: dict[str, str | int | float] = {
-            "kind": job.kind,
-            "model_key": job.model_key,
-            "priority": job.priority.value,
-            "metadata": _dumps(job.metadata),
-        }
-        optional = {
-            "name": job.name,
-            "model": None if job.model is None else _dumps(job.model),
-            "max_error_rows": job.max_error_rows,
-            "max_error_share": job.max_error_share,
-        }
-        fields |= {name: value for name, value in optional.items() if value is not None}
-        flat = [part for item in fields.items() for part in item]
         created = "" if job.created_at is None else job.created_at
+        window = "" if job.window_ms is None else job.window_ms
         return bool(
-            self._client.call("submit", job.id, job.tenant, created, FIRST_PLANNER_MS, *flat)
+            self._client.call(
+                "submit", job.id, job.tenant, created, FIRST_PLANNER_MS, window, *job.fields()
+            )
         )
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these jobs the ledger knows."""
+        with ledger_faults():
+            pipe = self._client.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.exists(f"job:{job_id}")
+            found = pipe.execute()
+        return {job_id for job_id, exists in zip(ids, found, strict=True) if exists}
 
     def get(self, tenant: str, job_id: str) -> JobRecord:
         """A job of this tenant.
@@ -161,19 +176,51 @@ class JobTable:
         decided, _ = self._client.call("outcome", job_id, "failed", _dumps(error))
         return bool(decided)
 
+    def expire(self, job_id: str) -> bool:
+        """Decide that a job's window has passed; False when it was past that."""
+        decided, _ = self._client.call("outcome", job_id, "expired", "")
+        return bool(decided)
+
     def finish(self, record: JobRecord) -> bool:
-        """End a job as its manifest says; False when it had ended before."""
-        fields: dict[str, str | int] = {
-            "completed": record.completed,
-            "failed": record.failed,
-        }
-        if record.total is not None:
-            fields["total"] = record.total
-        if record.error is not None:
-            fields["error"] = _dumps(record.error)
-        flat = [part for item in fields.items() for part in item]
-        ended_at = record.ended_at or record.now
-        return bool(self._client.call("finish", record.id, record.status.value, ended_at, *flat))
+        """End a job as its manifest says; False when it had ended before, or is at another generation."""
+        return bool(
+            self._client.call(
+                "finish",
+                record.id,
+                record.attempts,
+                record.status.value,
+                record.ended_at or record.now,
+                *_flat(
+                    {
+                        "completed": record.completed,
+                        "failed": record.failed,
+                        "total": record.total,
+                        "error": None if record.error is None else _dumps(record.error),
+                    }
+                ),
+            )
+        )
+
+    def retry(
+        self, job_id: str, generation: int, base: int, window_ms: int | None
+    ) -> tuple[bool, Status]:
+        """Begin a generation of an ended job; whether this call did it, and the status after it.
+
+        Args:
+            job_id: the job.
+            generation: the new one; the job must be at the one before.
+            base: rows that have a result already.
+            window_ms: time in which it must be completed.
+        """
+        window = "" if window_ms is None else window_ms
+        begun, status = self._client.call(
+            "retry", job_id, generation, base, FIRST_PLANNER_MS, window, ""
+        )
+        return bool(begun), Status(status)
+
+    def forget(self, job_id: str) -> bool:
+        """Forget a deleted job; False when it has not ended."""
+        return bool(self._client.call("forget", job_id)[0])
 
     def _read(self, ids: Iterable[str]) -> Iterator[JobRecord]:
         with ledger_faults():
@@ -212,7 +259,12 @@ def _record(fields: dict[str, str], now: int) -> JobRecord:
         warnings=orjson.loads(fields.get("warnings", "[]")),
         started_at=optional("started_at"),
         ended_at=optional("ended_at"),
+        expires_at=optional("expires_at"),
         total=optional("total"),
+        attempts=number("attempts") or 1,
+        base=number("base"),
+        waiting=fields.get("waiting"),
+        lane=Lane(fields.get("lane", "bulk")),
         completed=number("completed"),
         failed=number("failed"),
         input_tokens=number("input_tokens"),
@@ -221,6 +273,40 @@ def _record(fields: dict[str, str], now: int) -> JobRecord:
         version=number("version"),
         now=now,
     )
+
+
+def ended_fields(record: JobRecord) -> list[str | int | float]:
+    """All of the record of a job that has ended, names and values one after the other, to enter it anew."""
+    return _flat(
+        {
+            "kind": record.kind,
+            "model_key": "",
+            "priority": record.priority.value,
+            "lane": record.lane.value,
+            "metadata": _dumps(record.metadata),
+            "name": record.name,
+            "model": None if record.model is None else _dumps(record.model),
+            "status": record.status.value,
+            "outcome": record.outcome,
+            "error": None if record.error is None else _dumps(record.error),
+            "warnings": _dumps(record.warnings),
+            "started_at": record.started_at,
+            "ended_at": record.ended_at,
+            "expires_at": record.expires_at,
+            "total": record.total,
+            "completed": record.completed,
+            "failed": record.failed,
+            "attempts": record.attempts,
+            "base": record.base,
+            "input_tokens": record.input_tokens,
+            "output_tokens": record.output_tokens,
+            "device_ms": record.device_ms,
+        }
+    )
+
+
+def _flat(fields: Mapping[str, str | int | float | None]) -> list[str | int | float]:
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
 
 
 def _dumps(value: object) -> str:

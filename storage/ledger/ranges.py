@@ -9,14 +9,20 @@ from typing import cast
 
 from jobs.ranges import RowRange
 from jobs.rows import Usage
-from jobs.states import Priority, Status
+from jobs.states import Lane, Status
 from storage.ledger.scripts import Argument, LedgerClient, ledger_faults
 
 #: A job that has waited this long is served even by a worker that must load its model first, in ms.
 RESIDENCY_PATIENCE_MS = 30_000
 
-#: Deaths on one range after which its job is failed.
-MOST_DEATHS = 5
+#: A job of a lower priority that has waited this long gets one shard all the same, in ms.
+STARVED_MS = 60_000
+
+#: A job that no worker at all has served for this long makes one of them return early from another's shard, in ms.
+YIELD_MS = 1_000
+
+#: Pauses of a job that cannot be worked on just now: the first, which then doubles, and the longest, in ms.
+FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 
 #: Time that a planner or finalizer that was sent for has to come before another is, in ms.
 RESEND_MS = 5_000
@@ -33,6 +39,7 @@ class Answer(StrEnum):
     STOP = "stop"  #: the job's outcome is decided; drop the work
     HELD = "held"  #: somebody else is at it
     OVER = "over"  #: there is nothing left to do
+    YIELD = "yield"  #: the lease is renewed, but another job starves: commit early and give the rest back
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,18 @@ class CommittedPart:
     token: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A leased range and what its worker should know of it."""
+
+    rows: RowRange
+    deaths: int  #: workers that died on it
+    origin: (
+        RowRange  #: the planned range whose shard holds its rows: the same, or what it was cut from
+    )
+    generation: int  #: of the job: 1, and one more with each retry
+
+
 @dataclass(frozen=True)
 class Swept:
     """What one sweep of one job found."""
@@ -50,10 +69,11 @@ class Swept:
     expired: int
     status: Status | None
     stuck: str  #: ``plan`` or ``finalize`` when nobody is at it, else empty
+    lane: Lane  #: where its control messages go
 
 
 class RangeTable:
-    """The ranges of all jobs.
+    """The ranges of all jobs. Rows are counted within the job's generation; in the first that is the input's own index.
 
     Args:
         client: the connection.
@@ -70,44 +90,73 @@ class RangeTable:
 
     def plan_begin(self, job_id: str, token: str) -> Answer:
         """Become the job's planner, or go on being it: ``ok``, ``held`` or ``over``."""
-        return Answer(self._client.call("plan_begin", job_id, token, self._lease_ms * 3, self._now))
+        return Answer(self._client.call("plan_begin", job_id, token, self._lease_ms, self._now))
 
     def add(self, job_id: str, token: str, rows: RowRange) -> Answer:
         """Make a range claimable: ``ok`` or ``lost``. Adding one seen before does nothing."""
-        lease = self._lease_ms * 3
-        return Answer(self._client.call("add", job_id, token, str(rows), lease, self._now))
+        return Answer(self._client.call("add", job_id, token, str(rows), self._lease_ms, self._now))
 
-    def seal(self, job_id: str, token: str, total: int, warnings: str) -> Answer:
-        """End planning, with warnings as a JSON list: ``ok``, ``finalize`` or ``lost``."""
-        return Answer(self._client.call("seal", job_id, token, total, warnings))
+    def seal(self, job_id: str, token: str, rows: int, warnings: str) -> Answer:
+        """End planning with the rows of this generation and warnings as a JSON list: ``ok``, ``finalize``, ``lost``."""
+        return Answer(self._client.call("seal", job_id, token, rows, warnings, self._now))
+
+    def pause(self, job_id: str, role: str, token: str, seconds: float, reason: str) -> None:
+        """Put down the role of ``planner`` or ``finalizer`` for a while, for a reason that people are shown."""
+        pause_ms = round(seconds * 1000)
+        self._client.call("pause", job_id, role, token, pause_ms, reason, self._now)
 
     # --- working ---------------------------------------------------------------------------------
 
     def choose(self, held_models: Sequence[str]) -> str | None:
         """Id of the job that a worker holding these models should serve next."""
-        found = self._client.call("choose", self._now, RESIDENCY_PATIENCE_MS, *held_models)
+        found = self._client.call(
+            "choose", self._now, RESIDENCY_PATIENCE_MS, STARVED_MS, *held_models
+        )
         return cast("str | None", found or None)
 
-    def claim(self, job_id: str, token: str) -> RowRange | None:
-        """Lease the first pending range. The same token gets the same lease again."""
-        name = self._client.call("claim", job_id, token, self._lease_ms, self._now)
-        return RowRange.parse(name) if name else None
+    def open(self, job_id: str) -> int:
+        """Say that a worker begins to make ready for a job; how many did so since the last claim."""
+        return int(self._client.call("open", job_id))
 
-    def origin(self, job_id: str, rows: RowRange) -> RowRange:
-        """The planned range whose shard holds these rows: the range itself, or what it was split from."""
-        with ledger_faults():
-            name = self._client.redis.hget(f"job:{job_id}:origins", str(rows))
-        return RowRange.parse(cast(str, name)) if name else rows
+    def claim(self, job_id: str, token: str) -> Claim | None:
+        """Lease the job's next pending range; None when there is none. The same token gets the same range."""
+        found = self._client.call("claim", job_id, token, self._lease_ms, self._now)
+        if not found:
+            return None
+        rows, deaths, origin, generation = found
+        return Claim(
+            rows=RowRange.parse(rows),
+            deaths=int(deaths),
+            origin=RowRange.parse(origin),
+            generation=int(generation),
+        )
 
-    def defer(self, job_id: str, priority: Priority) -> None:
-        """Let others go first, as if this job had been served: it cannot be worked on just now."""
-        with ledger_faults():
-            self._client.redis.zadd(f"runnable:{priority}", {job_id: 1}, xx=True, incr=True)
+    def defer(self, job_id: str, reason: str) -> float:
+        """Let others go first, for this job cannot be worked on just now; for how many seconds.
 
-    def heartbeat(self, job_id: str, rows: RowRange, token: str) -> Answer:
-        """Renew a lease: ``ok``, ``lost`` or ``stop``."""
+        The time doubles with each deferral until a range of the job is claimed.
+        """
+        pause_ms = self._client.call(
+            "defer", job_id, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, reason, self._now
+        )
+        return float(pause_ms) / 1000
+
+    def heartbeat(
+        self, job_id: str, rows: RowRange, token: str, hand: RowRange | None = None
+    ) -> Answer:
+        """Renew a lease: ``ok``, ``lost``, ``stop`` or ``yield``.
+
+        Args:
+            job_id: the job.
+            rows: the leased range.
+            token: of the lease.
+            hand: rows of it that will be computed next; a worker that dies on them is not held against the others.
+        """
+        named = "" if hand is None else str(hand)
         return Answer(
-            self._client.call("heartbeat", job_id, str(rows), token, self._lease_ms, self._now)
+            self._client.call(
+                "heartbeat", job_id, str(rows), token, self._lease_ms, named, YIELD_MS, self._now
+            )
         )
 
     def commit(
@@ -126,7 +175,6 @@ class RangeTable:
 
         Rows of the lease behind ``done`` become pending again. The part must lie in the store already.
         """
-        rest = "" if done == rows else str(rows.cut(done.stop)[1])
         return Answer(
             self._client.call(
                 "commit",
@@ -134,7 +182,6 @@ class RangeTable:
                 str(rows),
                 token,
                 str(done),
-                rest,
                 results,
                 errors,
                 usage.input_tokens,
@@ -150,12 +197,22 @@ class RangeTable:
 
     # --- sweeping and finalizing -------------------------------------------------------------------
 
+    def watch(self, gap_seconds: float) -> int:
+        """Say, as a sweeper, which server is seen; since when without a gap, in ms.
+
+        Before that has lasted for one lease time no lease expires: see ``watch.lua``.
+        """
+        with ledger_faults():
+            info = cast("dict[str, str]", self._client.redis.info("server"))
+        gap_ms = round(gap_seconds * 1000)
+        return int(self._client.call("watch", info["run_id"], gap_ms, self._now))
+
     def sweep(self, job_id: str) -> Swept:
         """Take back a job's expired leases and say what is stuck."""
-        expired, status, stuck = self._client.call(
-            "sweep", job_id, MOST_DEATHS, RESEND_MS, self._now
+        expired, status, stuck, lane = self._client.call(
+            "sweep", job_id, self._lease_ms, RESEND_MS, self._now
         )
-        return Swept(int(expired), Status(status) if status else None, stuck)
+        return Swept(int(expired), Status(status) if status else None, stuck, Lane(lane or "bulk"))
 
     def final_begin(self, job_id: str, token: str, state: str = "") -> tuple[Answer, str]:
         """Become or stay the job's finalizer; ``ok`` with the recorded state, ``held`` or ``over``.
@@ -166,7 +223,7 @@ class RangeTable:
             state: what is finished by now, for whoever has to go on; kept as it is when empty.
         """
         answer, recorded = self._client.call(
-            "final_begin", job_id, token, self._lease_ms * 3, state, self._now
+            "final_begin", job_id, token, self._lease_ms, state, self._now
         )
         return Answer(answer), recorded
 

@@ -7,23 +7,30 @@ from typing import Any, cast
 import orjson
 
 from jobs.ids import new_token
-from storage.ledger.scripts import LedgerClient, ledger_faults
+from jobs.states import Priority
+from storage.ledger.scripts import Argument, LedgerClient, ledger_faults
 
 #: A worker not heard of for this long is gone, in ms.
 PRESENCE_MS = 15_000
 
-#: An invitation that no worker took within this time lapses, in ms.
-SLOT_MS = 15_000
+#: Life of an invitation, in ms: at first, and at most. It doubles each time that one lapses.
+SLOT_MS, LONGEST_SLOT_MS = 2_000, 60_000
 
 #: Weight of a new measurement in the average speed.
 _SPEED_WEIGHT = 0.3
 
 
 class WorkerTable:
-    """Who works, who is invited, and how fast things went."""
+    """Who works, who is invited, and how fast things went.
 
-    def __init__(self, client: LedgerClient) -> None:
+    Args:
+        client: the connection.
+        now: the time in ms, for tests; Redis's own clock otherwise.
+    """
+
+    def __init__(self, client: LedgerClient, now: int | None = None) -> None:
         self._client = client
+        self._given_now: Argument = "" if now is None else now
 
     def announce(self, worker_id: str, facts: dict[str, Any]) -> None:
         """Say that a worker lives, and what it holds."""
@@ -51,21 +58,36 @@ class WorkerTable:
         seconds, micros = self._client.redis.time()
         return seconds * 1000 + micros // 1000
 
-    def count(self, role: str = "model") -> int:
-        """How many workers of a role live; at least 1, for plans made before the first came up."""
-        return max(1, sum(1 for worker in self.live() if worker.get("role") == role))
+    def count(self) -> int:
+        """How many model workers live; at least 1, for plans made before the first came up."""
+        return max(1, sum(1 for worker in self.live() if worker.get("role") == "model"))
+
+    def idle(self) -> dict[str, int]:
+        """How many model workers of each class (type of device) live and have nothing to do."""
+        found: dict[str, int] = {}
+        for worker in self.live():
+            if worker.get("role") == "model" and not worker.get("busy"):
+                name = str(worker["device_type"])
+                found[name] = found.get(name, 0) + 1
+        return found
 
     # --- invitations --------------------------------------------------------------------------------
 
-    def invite(self, workers: int) -> str | None:
-        """Take a slot for one more invitation when one is wanted; its name, or None."""
-        slot = new_token()
-        return slot if self._client.call("invite", workers, SLOT_MS, "", slot) else None
+    def invite(self, worker_class: str, idle: int) -> tuple[str, Priority] | None:
+        """Take a slot for one more invitation of this class of workers, when one is wanted.
 
-    def accept(self, slot: str) -> bool:
+        Returns:
+            The slot's name and the priority of what is to be done; or None.
+        """
+        slot = new_token()
+        priority = self._client.call(
+            "invite", worker_class, idle, SLOT_MS, LONGEST_SLOT_MS, slot, self._given_now
+        )
+        return (slot, Priority(priority)) if priority else None
+
+    def accept(self, worker_class: str, slot: str) -> bool:
         """Use up an invitation; False for a duplicate or one that lapsed."""
-        with ledger_faults():
-            return bool(self._client.redis.zrem("slots", slot))
+        return bool(self._client.call("accept", worker_class, slot))
 
     # --- speeds ---------------------------------------------------------------------------------
 

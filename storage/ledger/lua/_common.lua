@@ -1,21 +1,30 @@
 -- Put in front of every script. The ledger's keys, all in one logical database:
 --
---   ledger:epoch          string  says that this ledger is whole; without it nothing may be trusted
+--   ledger:epoch          string  <installation>.<random>: this ledger is whole, and whose it is; without it
+--                                 nothing may be trusted
+--   ledger:rebuild        string  token of whoever builds the ledger again from the store; lapses
+--   ledger:watch          hash    run_id of the server that the sweepers see, since when (ms) they have seen it
+--                                 without a gap, and when last: seen (ms)
 --   job:<id>              hash    the job's record (see jobs/record.py), and beside it: sealed, planner,
 --                                 planner_until, finalizer, finalizer_until, final_state, max_error_rows,
---                                 max_error_share, model_key, waiting_since
+--                                 max_error_share, model_key, waiting_since, lane, restoring, base (rows that earlier
+--                                 generations gave a result), openings, deferrals, not_before, yield_until
 --   job:<id>:ranges       hash    every range ever seen -> p(ending) | l(eased) | d(one):<token> | s(plit)
---   job:<id>:pending      zset    ranges that wait for a worker, by first row
+--   job:<id>:pending      zset    ranges that wait for a worker, by first row, those that killed one last
 --   job:<id>:leases       hash    leased range -> token
 --   job:<id>:expiry       zset    leased ranges, by the time at which their lease ends (ms)
 --   job:<id>:tokens       hash    token of a live lease -> its range, to answer a repeated claim
---   job:<id>:attempts     hash    range -> claims that ended neither in a commit nor in a release
+--   job:<id>:hands        hash    leased range -> the rows of it that its worker has in hand
+--   job:<id>:attempts     hash    range -> claims that ended neither in a commit nor in a release: deaths, and
+--                                 one more while it is leased
 --   job:<id>:origins      hash    piece of a split range -> the planned range whose shard holds its rows
 --   job:<id>:done         zset    <range>.<token> of committed parts, by first row
 --   tenant:<t>:jobs       zset    the tenant's job ids, by time of submission (ms)
 --   active                set     ids of jobs that have not ended
---   runnable:<priority>   zset    ids of jobs with pending ranges, by virtual time (shards served)
---   slots                 zset    invitations that are out, by the time at which they lapse (ms)
+--   runnable:<priority>   zset    tenants that have jobs with pending ranges, by virtual time (shards served)
+--   runnable:<priority>:<t>  zset ids of such jobs of one tenant, by virtual time
+--   slots:<class>         zset    invitations that are out, by the time at which they lapse (ms)
+--   lapsed:<class>        string  invitations in a row that lapsed
 --   workers               hash    id of a worker -> what it last said of itself, with its time (JSON)
 --   speeds                hash    <kind>|<model>|<device> -> shard bytes a second, averaged
 --   key:<id>              string  an API key's record
@@ -36,6 +45,14 @@ local function require_epoch()
   end
 end
 
+-- Whoever enters a job anew from the store: a finalizer of a whole ledger, or who builds the ledger again.
+local function require_restorer(token)
+  if redis.call('EXISTS', 'ledger:epoch') == 1 then return end
+  if redis.call('GET', 'ledger:rebuild') ~= token then
+    error({err = 'NOEPOCH the ledger is being built by somebody else'})
+  end
+end
+
 local function job_key(id) return 'job:' .. id end
 
 local function touch(id) redis.call('HINCRBY', job_key(id), 'version', 1) end
@@ -46,37 +63,96 @@ local function ended(status)
   return status == 'completed' or status == 'failed' or status == 'expired' or status == 'cancelled'
 end
 
-local function not_runnable(id)
-  redis.call('ZREM', 'runnable:' .. field(id, 'priority'), id)
+local function pending_score(id, range)
+  -- What killed workers goes last: first whatever can be done safely.
+  local deaths = tonumber(redis.call('HGET', job_key(id) .. ':attempts', range) or 0)
+  return tonumber(string.sub(range, 1, 12)) + deaths * 1e12
 end
 
--- A job joins the queue at the virtual time of whoever is served next, so that it neither jumps nor waits.
+local function not_runnable(id)
+  local queue = 'runnable:' .. field(id, 'priority')
+  local tenant = field(id, 'tenant')
+  redis.call('ZREM', queue .. ':' .. tenant, id)
+  if redis.call('EXISTS', queue .. ':' .. tenant) == 0 then redis.call('ZREM', queue, tenant) end
+end
+
+-- Whoever joins a queue is served next: just before the one whose turn it would be, but never earlier, so that
+-- having been away earns nothing.
+local function join(queue, name)
+  if redis.call('ZSCORE', queue, name) then return false end
+  local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  redis.call('ZADD', queue, tonumber(first[2] or 0) - 0.001, name)
+  return true
+end
+
 local function runnable(id, now)
   local queue = 'runnable:' .. field(id, 'priority')
-  if redis.call('ZSCORE', queue, id) then return end
-  local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', queue, first[2] or 0, id)
+  local tenant = field(id, 'tenant')
+  join(queue, tenant)
+  if join(queue .. ':' .. tenant, id) then redis.call('HSET', job_key(id), 'waiting_since', now) end
+end
+
+-- One shard served: the job's turn comes later, and so does its tenant's.
+local function served(id, now)
+  local queue = 'runnable:' .. field(id, 'priority')
+  local tenant = field(id, 'tenant')
+  redis.call('ZADD', queue .. ':' .. tenant, 'XX', 'INCR', 1, id)
+  redis.call('ZADD', queue, 'XX', 'INCR', 1, tenant)
   redis.call('HSET', job_key(id), 'waiting_since', now)
 end
 
 local function add_pending(id, range, now)
   redis.call('HSET', job_key(id) .. ':ranges', range, 'p')
-  redis.call('ZADD', job_key(id) .. ':pending', tonumber(string.sub(range, 1, 12)), range)
+  redis.call('ZADD', job_key(id) .. ':pending', pending_score(id, range), range)
   runnable(id, now)
+end
+
+local function origin_of(id, range)
+  return redis.call('HGET', job_key(id) .. ':origins', range) or range
+end
+
+-- Rows of a range as a range of their own, which a worker may claim.
+local function add_piece(id, parent, start, stop, now)
+  if start >= stop then return nil end
+  local piece = string.format('%012d-%012d', start, stop)
+  redis.call('HSET', job_key(id) .. ':origins', piece, origin_of(id, parent))
+  add_pending(id, piece, now)
+  return piece
+end
+
+local function bounds(range)
+  return tonumber(string.sub(range, 1, 12)), tonumber(string.sub(range, 14, 25))
 end
 
 local function end_lease(id, range, token)
   redis.call('HDEL', job_key(id) .. ':leases', range)
   redis.call('ZREM', job_key(id) .. ':expiry', range)
   redis.call('HDEL', job_key(id) .. ':tokens', token)
+  redis.call('HDEL', job_key(id) .. ':hands', range)
+end
+
+local SUFFIXES = {'ranges', 'pending', 'leases', 'expiry', 'tokens', 'hands', 'attempts', 'origins', 'done'}
+
+local function drop_ranges(id)
+  for _, suffix in ipairs(SUFFIXES) do redis.call('UNLINK', job_key(id) .. ':' .. suffix) end
 end
 
 -- Decide how the job ends. Only the first decision counts; from then on nothing is committed.
-local function decide(id, outcome, status, problem)
+local function decide(id, outcome, problem)
+  local status = outcome == 'cancelled' and 'cancelling' or 'finalizing'
   redis.call('HSET', job_key(id), 'outcome', outcome, 'status', status)
   if problem ~= '' then redis.call('HSET', job_key(id), 'error', problem) end
   not_runnable(id)
   touch(id)
+end
+
+-- A job whose window passed is planned to its end all the same: its unplanned rows are to become errors too.
+local function may_plan(id)
+  if field(id, 'sealed') == '1' then return false end
+  local outcome = field(id, 'outcome')
+  local status = field(id, 'status')
+  if outcome == 'expired' then return status == 'finalizing' end
+  return outcome == '' and (status == 'validating' or status == 'in_progress')
 end
 
 -- Too many failed rows end the job; a percentage can be judged only once the total is known.
@@ -90,7 +166,7 @@ local function check_errors(id)
   -- Shares are multiples of a millionth; the half of one undoes the rounding of 0.29 * 100 = 28.999….
   if share ~= '' and total >= 0 then limit = math.floor(tonumber(share) * total + 5e-7) end
   if limit and failed > limit then
-    decide(id, 'failed', 'finalizing', cjson.encode({
+    decide(id, 'failed', cjson.encode({
       code = 'too_many_errors',
       message = failed .. ' rows failed, more than max_errors allows',
       field = 'max_errors',
@@ -102,7 +178,9 @@ end
 
 -- A job can be finalized when it is sealed and nothing is pending or leased.
 local function try_finalize(id)
-  if field(id, 'status') ~= 'in_progress' or field(id, 'sealed') ~= '1' then return false end
+  local status = field(id, 'status')
+  if (status ~= 'in_progress' and status ~= 'validating') or field(id, 'sealed') ~= '1' then return false end
+  if field(id, 'outcome') ~= '' then return false end
   if redis.call('ZCARD', job_key(id) .. ':pending') > 0 then return false end
   if redis.call('ZCARD', job_key(id) .. ':expiry') > 0 then return false end
   redis.call('HSET', job_key(id), 'status', 'finalizing')

@@ -1,35 +1,33 @@
 #!lua flags=allow-oom
 -- Mark rows done whose part lies in the store; rows of the range behind them go back to pending.
--- ARGV: id, range, token, done range (the same, or its first rows), rest range ('' when the same),
---       results, errors, input tokens, output tokens, device ms, now
+-- ARGV: id, range, token, done range (the same, or its first rows), results, errors, input tokens, output tokens,
+--       device ms, now
 -- Returns 'ok', 'finalize' when the job can be finalized now, 'lost', or 'stop' when the outcome is decided.
 require_epoch()
-local id, range, token, done, rest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local id, range, token, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now = clock(ARGV[10])
 local job = job_key(id)
 if redis.call('HGET', job .. ':ranges', done) == 'd:' .. token then
-  local status = field(id, 'status')
-  return status == 'finalizing' and 'finalize' or 'ok'
+  return field(id, 'status') == 'finalizing' and 'finalize' or 'ok'
 end
 if redis.call('HGET', job .. ':leases', range) ~= token then return 'lost' end
-if field(id, 'outcome') ~= '' then
-  end_lease(id, range, token)
-  return 'stop'
-end
 end_lease(id, range, token)
+if field(id, 'outcome') ~= '' then return 'stop' end
 redis.call('HDEL', job .. ':attempts', range)
-if rest ~= '' then
+if done ~= range then
   redis.call('HSET', job .. ':ranges', range, 's')
-  local origin = redis.call('HGET', job .. ':origins', range) or range
-  redis.call('HSET', job .. ':origins', rest, origin)
-  add_pending(id, rest, clock(ARGV[11]))
+  local _, stop = bounds(range)
+  local _, middle = bounds(done)
+  add_piece(id, range, middle, stop, now)
 end
+redis.call('HDEL', job .. ':origins', range)
 redis.call('HSET', job .. ':ranges', done, 'd:' .. token)
 redis.call('ZADD', job .. ':done', tonumber(string.sub(done, 1, 12)), done .. '.' .. token)
-redis.call('HINCRBY', job, 'completed', ARGV[6])
-redis.call('HINCRBY', job, 'failed', ARGV[7])
-redis.call('HINCRBY', job, 'input_tokens', ARGV[8])
-redis.call('HINCRBY', job, 'output_tokens', ARGV[9])
-redis.call('HINCRBY', job, 'device_ms', ARGV[10])
+redis.call('HINCRBY', job, 'completed', ARGV[5])
+redis.call('HINCRBY', job, 'failed', ARGV[6])
+redis.call('HINCRBY', job, 'input_tokens', ARGV[7])
+redis.call('HINCRBY', job, 'output_tokens', ARGV[8])
+redis.call('HINCRBY', job, 'device_ms', ARGV[9])
 touch(id)
 if check_errors(id) or try_finalize(id) then return 'finalize' end
 return 'ok'

@@ -7,6 +7,7 @@ local id, token = ARGV[1], ARGV[2]
 local now = clock(ARGV[5])
 local status = field(id, 'status')
 if status ~= 'finalizing' and status ~= 'cancelling' then return {'over', ''} end
+if may_plan(id) then return {'held', ''} end
 local holder = field(id, 'finalizer')
 if holder ~= '' and holder ~= token and tonumber(field(id, 'finalizer_until')) > now then
   return {'held', ''}

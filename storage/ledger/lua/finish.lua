@@ -1,21 +1,21 @@
 #!lua flags=allow-oom
 -- End a job whose manifest lies in the store, as the manifest says.
--- ARGV: id, ended status, ended_at (ms), then field, value, ... as the manifest has them
--- Returns 1, or 0 when it had ended before.
+-- ARGV: id, generation, ended status, ended_at (ms), then field, value, ... as the manifest has them
+-- Returns 1, or 0 when it had ended before or is at another generation.
 require_epoch()
-local id, last = ARGV[1], ARGV[2]
+local id, last = ARGV[1], ARGV[3]
 local job = job_key(id)
 local status = field(id, 'status')
 if status == '' or ended(status) then
   redis.call('SREM', 'active', id)
   return 0
 end
-redis.call('HSET', job, 'status', last, 'ended_at', ARGV[3], unpack(ARGV, 4))
-redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state')
+if (redis.call('HGET', job, 'attempts') or '1') ~= ARGV[2] then return 0 end
 not_runnable(id)
+redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 5))
+redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state', 'sealed',
+  'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since')
 redis.call('SREM', 'active', id)
-for _, suffix in ipairs({'ranges', 'pending', 'leases', 'expiry', 'tokens', 'attempts', 'origins', 'done'}) do
-  redis.call('UNLINK', job .. ':' .. suffix)
-end
+drop_ranges(id)
 touch(id)
 return 1

@@ -5,10 +5,7 @@
 require_epoch()
 local id, token = ARGV[1], ARGV[2]
 local now = clock(ARGV[4])
-local status = field(id, 'status')
-if (status ~= 'validating' and status ~= 'in_progress') or field(id, 'sealed') == '1' then
-  return 'over'
-end
+if not may_plan(id) then return 'over' end
 local holder = field(id, 'planner')
 if holder ~= '' and holder ~= token and tonumber(field(id, 'planner_until')) > now then
   return 'held'

@@ -7,7 +7,7 @@ local id, range, token = ARGV[1], ARGV[2], ARGV[3]
 local job = job_key(id)
 if redis.call('HGET', job .. ':leases', range) ~= token then return 'lost' end
 end_lease(id, range, token)
-redis.call('HINCRBY', job .. ':attempts', range, -1)
+if redis.call('HINCRBY', job .. ':attempts', range, -1) <= 0 then redis.call('HDEL', job .. ':attempts', range) end
 if field(id, 'outcome') == '' then add_pending(id, range, clock(ARGV[4])) end
 touch(id)
 return 'ok'

@@ -1,11 +1,13 @@
 #!lua
 -- Say that planning has ended and how many rows there are.
--- ARGV: id, planner token, total rows, warnings (JSON)
+-- ARGV: id, planner token, rows to be computed in this generation, warnings (JSON), now
 -- Returns 'ok', 'finalize' when the job can be finalized now, or 'lost' as in add.lua.
 require_epoch()
 local id = ARGV[1]
-if field(id, 'planner') ~= ARGV[2] or field(id, 'outcome') ~= '' then return 'lost' end
-redis.call('HSET', job_key(id), 'total', ARGV[3], 'sealed', '1', 'warnings', ARGV[4])
+if field(id, 'planner') ~= ARGV[2] or not may_plan(id) then return 'lost' end
+local total = tonumber(ARGV[3]) + tonumber(redis.call('HGET', job_key(id), 'base') or 0)
+redis.call('HSET', job_key(id), 'total', total, 'sealed', '1', 'warnings', ARGV[4])
+redis.call('HDEL', job_key(id), 'planner')
 touch(id)
-if check_errors(id) or try_finalize(id) then return 'finalize' end
+if field(id, 'outcome') ~= '' or check_errors(id) or try_finalize(id) then return 'finalize' end
 return 'ok'

@@ -1,33 +1,60 @@
 #!lua flags=allow-oom
--- Take back the leases of one job that have run out.
--- ARGV: id, most deaths of one range, grace for whoever is sent for (ms), now
--- Returns {ranges taken back, status, what is stuck: 'plan' | 'finalize' | ''}.
+-- Look after one job: take back leases that have run out, end it when its window has passed, see what is stuck.
+-- A range whose worker died is cut around what that worker had in hand, until the guilty row is alone.
+-- ARGV: id, lease (ms), grace for whoever is sent for (ms), now
+-- Returns {ranges taken back, status, what is stuck: 'plan' | 'finalize' | '', lane}.
 require_epoch()
-local id, most = ARGV[1], tonumber(ARGV[2])
+local id, lease = ARGV[1], tonumber(ARGV[2])
 local grace = tonumber(ARGV[3])
 local now = clock(ARGV[4])
 local job = job_key(id)
 local status = field(id, 'status')
 if status == '' or ended(status) then
   redis.call('SREM', 'active', id)
-  return {0, status, ''}
+  return {0, status, '', ''}
+end
+local expires = tonumber(redis.call('HGET', job, 'expires_at') or 0)
+if expires > 0 and expires <= now and field(id, 'outcome') == ''
+    and (status == 'validating' or status == 'in_progress') then
+  decide(id, 'expired', '')
 end
 local decided = field(id, 'outcome') ~= ''
-local expired = redis.call('ZRANGEBYSCORE', job .. ':expiry', '-inf', now, 'LIMIT', 0, 500)
-for _, range in ipairs(expired) do
+
+local function bury(range)
+  local hand = redis.call('HGET', job .. ':hands', range)
   end_lease(id, range, redis.call('HGET', job .. ':leases', range) or '')
-  if not decided then
-    if tonumber(redis.call('HGET', job .. ':attempts', range) or 0) >= most then
-      decide(id, 'failed', 'finalizing', cjson.encode({
-        code = 'worker_lost',
-        message = 'workers died ' .. most .. ' times on rows ' .. range,
-      }))
-      decided = true
-    else
-      add_pending(id, range, now)
-    end
+  if decided then return end
+  local deaths = tonumber(redis.call('HGET', job .. ':attempts', range) or 0)
+  local start, stop = bounds(range)
+  local first, last = start, stop
+  if hand then
+    first, last = bounds(hand)
+  elseif deaths > 2 and stop - start > 1 then
+    -- Not even a first batch was reached, again and again: by halves then.
+    last = math.floor((start + stop) / 2)
   end
+  if first == start and last == stop then
+    add_pending(id, range, now)
+    return
+  end
+  redis.call('HSET', job .. ':ranges', range, 's')
+  redis.call('HDEL', job .. ':attempts', range)
+  add_piece(id, range, start, first, now)
+  add_piece(id, range, last, stop, now)
+  -- Whoever was in hand carries the death along; as a lone row it is its first.
+  local guilty = string.format('%012d-%012d', first, last)
+  redis.call('HSET', job .. ':attempts', guilty, 1)
+  add_piece(id, range, first, last, now)
+  redis.call('HDEL', job .. ':origins', range)
 end
+
+-- Leases may look run out only because the server was away: all get their time again first.
+local watch = redis.call('HGET', 'ledger:watch', 'since')
+local expired = {}
+if watch and now - tonumber(watch) >= lease then
+  expired = redis.call('ZRANGEBYSCORE', job .. ':expiry', '-inf', now, 'LIMIT', 0, 500)
+end
+for _, range in ipairs(expired) do bury(range) end
 if #expired > 0 then touch(id) end
 if not decided then try_finalize(id) end
 status = field(id, 'status')
@@ -39,11 +66,12 @@ local function lapsed(name)
   redis.call('HSET', job, name .. '_until', now + grace)
   return true
 end
-if status == 'finalizing' or status == 'cancelling' then
+if may_plan(id) then
+  if lapsed('planner') then stuck = 'plan' end
+  if redis.call('ZCARD', job .. ':pending') > 0 and not decided then runnable(id, now) end
+elseif status == 'finalizing' or status == 'cancelling' then
   if lapsed('finalizer') then stuck = 'finalize' end
-elseif field(id, 'sealed') ~= '1' and lapsed('planner') then
-  stuck = 'plan'
 elseif redis.call('ZCARD', job .. ':pending') > 0 then
   runnable(id, now)
 end
-return {#expired, status, stuck}
+return {#expired, status, stuck, field(id, 'lane')}

@@ -9,9 +9,10 @@ import pytest
 
 from jobs.errors import Unavailable
 from jobs.names import SYSTEM, JobNames
-from storage.installation import Installation, set_up
+from storage.installation import Installation
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
+from storage.set_up import set_up
 
 
 def test_a_first_start_makes_bucket_and_ledger_whole(store: ObjectStore, ledger: Ledger) -> None:

@@ -1,0 +1,11 @@
+#!lua flags=allow-oom
+-- Put a role down that cannot go on just now; whoever comes next is sent for after a while.
+-- ARGV: id, 'planner' | 'finalizer', token, pause (ms), why (for people), now
+-- Returns 1, or 0 when the role was another's.
+require_epoch()
+local id, role, token = ARGV[1], ARGV[2], ARGV[3]
+if field(id, role) ~= token then return 0 end
+redis.call('HDEL', job_key(id), role)
+redis.call('HSET', job_key(id), role .. '_until', clock(ARGV[6]) + tonumber(ARGV[4]), 'waiting', ARGV[5])
+touch(id)
+return 1

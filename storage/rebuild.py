@@ -1,0 +1,126 @@
+"""The whole ledger from the store: after Redis was lost, every job and key is back and finished work is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from jobs.errors import Unavailable
+from jobs.ids import new_token
+from jobs.names import TENANTS, TenantNames
+from storage.keys import KeyRing
+from storage.ledger import Ledger, new_epoch
+from storage.ledger.restoring import REBUILD_MS
+from storage.objects import ObjectStore
+from storage.restore import restore_job
+
+log = structlog.get_logger(__name__)
+
+#: Jobs restored at once: each is mostly waiting for the store.
+_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """What a rebuild found."""
+
+    jobs: dict[str, int]  #: how many there are of each status
+    keys: int
+    seconds: float
+
+
+def rebuild(
+    store: ObjectStore,
+    ledger: Ledger,
+    owner: str,
+    progress: Callable[[str], None] = lambda _job_id: None,
+) -> Rebuilt:
+    """Build a ledger that has no epoch; its epoch comes last, so that nobody trusts half of it.
+
+    Args:
+        store: what is true.
+        ledger: what is built.
+        owner: id of the installation.
+        progress: called with the id of each job that was restored.
+
+    Raises:
+        Unavailable: the ledger is whole, somebody else is building it, or store or Redis are away.
+    """
+    if ledger.epoch() is not None:
+        raise Unavailable("the ledger is whole; it can be rebuilt only when it is empty")
+    token, started = new_token(), time.monotonic()
+    if not ledger.restoring.lock(token):
+        raise Unavailable("the ledger is being built by somebody else")
+    log.info("building the ledger from the store")
+    with _Kept(ledger, token):
+        ledger.restoring.clear()
+        keys = 0
+        jobs: Counter[str] = Counter()
+        ring = KeyRing(store, ledger)
+        for tenant in tenants(store):
+            for key in ring.list(tenant):
+                ring.restore(key)
+                keys += 1
+
+            def restore(job_id: str, tenant: str = tenant) -> None:
+                status = restore_job(store, ledger, tenant, job_id, token)
+                if status is not None:
+                    jobs[status.value] += 1
+                    progress(job_id)
+
+            _each(restore, store, TenantNames(tenant).jobs)
+        ledger.restoring.complete(token, new_epoch(owner))
+    found = Rebuilt(jobs=dict(jobs), keys=keys, seconds=time.monotonic() - started)
+    log.info("ledger built", jobs=found.jobs, keys=keys, seconds=round(found.seconds, 2))
+    return found
+
+
+def _each(restore: Callable[[str], None], store: ObjectStore, folder: str) -> None:
+    """Restore every job of a folder, a few at a time and never more listed than that."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        room = threading.BoundedSemaphore(_THREADS * 2)
+        pending: list[Future[None]] = []
+        for found in store.list(folder, recursive=False):
+            job_id = found.name.removeprefix(folder).strip("/")
+            room.acquire()
+            task = pool.submit(restore, job_id)
+            task.add_done_callback(lambda _: room.release())
+            pending = [one for one in pending if not one.done() or one.exception()] + [task]
+        for task in pending:
+            task.result()
+
+
+def tenants(store: ObjectStore) -> list[str]:
+    """All tenants that have anything in the store."""
+    folders = store.list(TENANTS, recursive=False)
+    return [found.name.removeprefix(TENANTS).strip("/") for found in folders]
+
+
+class _Kept:
+    """Keeps the lock while the rebuild runs, however long a single job takes."""
+
+    def __init__(self, ledger: Ledger, token: str) -> None:
+        self._ledger = ledger
+        self._token = token
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="rebuild lock", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._done.wait(REBUILD_MS / 1000 / 4):
+            try:
+                self._ledger.restoring.lock(self._token)
+            except Unavailable as error:
+                log.warning("rebuild lock not renewed", reason=error.detail)

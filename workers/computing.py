@@ -1,0 +1,296 @@
+"""Computing one leased range: its shard fetched, its rows run window by window, its part committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+
+from jobs.devices import Device
+from jobs.errors import JobFailure, Unavailable
+from jobs.kinds import Kind, KindParams, LoadedModel, RunContext
+from jobs.names import JobNames
+from jobs.ranges import RowRange
+from jobs.rows import (
+    BadRow,
+    Outcome,
+    Row,
+    RowFailure,
+    Success,
+    Usage,
+    error_line,
+    result_line,
+)
+from storage.ledger import Answer, Claim
+from storage.parts import decode_shard, encode_part, shard_bytes
+from storage.submission import SubmittedJob
+from workers.failing import kind_faults
+from workers.lease import Drain, Lease
+from workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+#: Deaths of a row that is alone in its range, after which it is an error.
+_MOST_DEATHS = 3
+
+#: A range on which a worker died is taken in so many steps, to see which rows it was.
+_SUSPECT_STEPS = 32
+
+#: Least time between two words about what is in hand, in seconds: quick kinds take several windows in hand at once.
+_HAND_SECONDS = 0.1
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that this worker is ready to compute for."""
+
+    job: SubmittedJob
+    names: JobNames
+    kind: Kind
+    params: KindParams
+    model_key: str  #: what the cache knows the model by; empty without one
+    model: LoadedModel
+    state: Any
+
+
+@dataclass
+class Work:
+    """What has been computed of a range so far: always its first rows, whole windows of them."""
+
+    rows: RowRange
+    row_bytes: float  #: average size of a row in the shard
+    results: list[bytes] = field(default_factory=list)
+    errors: list[bytes] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> RowRange | None:
+        """The rows computed, or None when there are none yet."""
+        count = len(self.results) + len(self.errors)
+        return RowRange(self.rows.start, self.rows.start + count) if count else None
+
+
+class Hand:
+    """Tells the ledger which rows are in hand, not more often than is worth it.
+
+    Args:
+        lease: of the range.
+        size: rows of a window.
+        patient: whether windows that are done quickly are taken in hand several at a time.
+    """
+
+    def __init__(self, lease: Lease, size: int, *, patient: bool) -> None:
+        self._lease = lease
+        self.size = size
+        self._patient = patient
+        self._windows = 1
+        self._until = 0  # rows of the range that were taken in hand
+        self._told = 0.0
+
+    def reach(self, start: int) -> None:
+        """Say that the window at this row of the range comes next.
+
+        Raises:
+            LeaseLost: the lease cannot be trusted any more.
+            JobStopped: the job's outcome is decided.
+        """
+        if start < self._until:
+            return
+        now = time.monotonic()
+        if self._patient and self._told and now - self._told < _HAND_SECONDS:
+            self._windows *= 2
+        self._told = now
+        rows = self._lease.rows
+        self._until = min(start + self._windows * self.size, len(rows))
+        self._lease.take_in_hand(RowRange(rows.start + start, rows.start + self._until))
+
+
+class RangeComputer:
+    """Computes leased ranges on one device."""
+
+    def __init__(self, runtime: Runtime, device: Device) -> None:
+        self._runtime = runtime
+        self._device = device
+
+    def compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> None:
+        """Compute and commit a range, or as much of it as there is time for; the rest goes back.
+
+        Raises:
+            LeaseLost: the range may be somebody else's by now.
+            JobStopped: the job's outcome is decided.
+            JobFailure: its kind or its model is at fault.
+            Unavailable: the store or the ledger is away.
+        """
+        shard, row_bytes = self._shard_of(opened, lease, claim)
+        work = Work(lease.rows, row_bytes)
+        if claim.deaths >= _MOST_DEATHS and len(shard) == 1:
+            failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
+            work.errors.append(error_line(shard[0], failure))
+            self._commit(opened, lease, work)
+            return
+        size = opened.kind.window_rows
+        if claim.deaths:
+            size = min(size, -(-len(shard) // _SUSPECT_STEPS))
+        try:
+            self._run(opened, lease, shard, Hand(lease, size, patient=not claim.deaths), work)
+        except Drain:
+            log.info("draining", job=lease.job_id, done=str(work.done), range=str(lease.rows))
+        self._commit(opened, lease, work)
+
+    def _run(
+        self,
+        opened: OpenJob,
+        lease: Lease,
+        shard: Sequence[Row | BadRow],
+        hand: Hand,
+        work: Work,
+    ) -> None:
+        """Run window after window, until all are done or somebody else should have a turn."""
+
+        def tick(_rows: int) -> None:
+            lease.check()
+            if lease.draining.is_set():
+                raise Drain
+
+        context = RunContext(device=self._device, tick=tick)
+        started = time.monotonic()
+        for start in range(0, len(shard), hand.size):
+            hand.reach(start)
+            self._run_window(opened, shard[start : start + hand.size], context, work)
+            work.seconds = time.monotonic() - started
+            if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
+                log.info("making room", job=lease.job_id, done=str(work.done))
+                return
+
+    def _shard_of(
+        self, opened: OpenJob, lease: Lease, claim: Claim
+    ) -> tuple[list[Row | BadRow], float]:
+        """The rows of the lease, and the average size of one in bytes.
+
+        The shard is that of the range that was planned, of which the lease may be a piece.
+        """
+        name = opened.names.shard(claim.origin)
+        data = _persist(lease, lambda: self._runtime.store.get(name))
+        rows = decode_shard(data)
+        first = claim.rows.start - claim.origin.start
+        return rows[first : first + len(claim.rows)], shard_bytes(data) / len(rows)
+
+    def _run_window(
+        self,
+        opened: OpenJob,
+        window: Sequence[Row | BadRow],
+        context: RunContext,
+        work: Work,
+    ) -> None:
+        good = [row for row in window if isinstance(row, Row)]
+        outcomes: list[Outcome] = []
+        if good:
+            with kind_faults(opened.kind):
+                outcomes = opened.kind.run(opened.model, opened.state, good, opened.params, context)
+        context.tick(0)
+        if len(outcomes) != len(good):
+            raise JobFailure(
+                "kind_broken",
+                f"kind {opened.kind.name} gave {len(outcomes)} outcomes for {len(good)} rows",
+            )
+        carry = tuple(opened.job.spec.input.carry)
+        by_index = dict(zip((row.index for row in good), outcomes, strict=True))
+        for row in window:
+            if isinstance(row, BadRow):
+                work.errors.append(error_line(row, row.failure))
+                continue
+            outcome = by_index[row.index]
+            if isinstance(outcome, RowFailure):
+                work.errors.append(error_line(row, outcome))
+            else:
+                success = self._published(opened, outcome)
+                work.results.append(result_line(row, success, carry))
+                work.usage += outcome.usage
+
+    def _published(self, opened: OpenJob, success: Success) -> Success:
+        """The same success; a model that it made is in the registry then, and named in its output."""
+        product = success.product
+        if product is None:
+            return success
+        version = self._runtime.registry.publish(
+            opened.job.tenant,
+            product.name,
+            product.folder,
+            source=product.source,
+            facts=dict(product.facts),
+        )
+        output = {"model": version.name, "version": version.version, **success.output}
+        return Success(output, success.usage)
+
+    def _commit(self, opened: OpenJob, lease: Lease, work: Work) -> None:
+        ledger, store = self._runtime.ledger, self._runtime.store
+        done = work.done
+        if done is None:
+            ledger.ranges.release(lease.job_id, lease.rows, lease.token)
+            return
+        device_ms = round(work.seconds * 1000)
+        part = encode_part(
+            done,
+            work.results,
+            work.errors,
+            generation=opened.names.generation,
+            usage=work.usage,
+            device_ms=device_ms,
+        )
+        _persist(lease, lambda: store.put(opened.names.part(done, lease.token), part))
+        answer = _persist(
+            lease,
+            lambda: ledger.ranges.commit(
+                lease.job_id,
+                lease.rows,
+                lease.token,
+                done=done,
+                results=len(work.results),
+                errors=len(work.errors),
+                usage=work.usage,
+                device_ms=device_ms,
+            ),
+        )
+        if answer is Answer.FINALIZE:
+            self._runtime.broker.finalize(lease.job_id, opened.job.lane)
+        self._measure(opened, work)
+        log.info(
+            "committed",
+            job=lease.job_id,
+            rows=str(done),
+            answer=answer.value,
+            seconds=round(work.seconds, 2),
+            errors=len(work.errors),
+        )
+
+    def _measure(self, opened: OpenJob, work: Work) -> None:
+        """Remember the speed, so that later plans cut shards of the right size."""
+        if work.done is not None and work.seconds > 0:
+            speed = len(work.done) * work.row_bytes / work.seconds
+            self._runtime.ledger.workers.record_speed(
+                opened.kind.name, opened.job.model_key, self._device.type, speed
+            )
+
+
+def _persist(lease: Lease, step: Callable[[], Value]) -> Value:
+    """Do a step, again and again through an outage of store or ledger, while the lease holds.
+
+    Raises:
+        LeaseLost: the outage outlived the lease.
+        JobStopped: the job ended meanwhile.
+    """
+    pause = 0.1
+    while True:
+        lease.check()
+        try:
+            return step()
+        except Unavailable as error:
+            log.warning("waiting", job=lease.job_id, reason=error.detail)
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
