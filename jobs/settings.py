@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     device: str | None = Field(
         default=None, description="The device of this very worker, as JSON; set by the worker role."
     )
+    pulse_dir: Path | None = Field(
+        default=None, description="Where a worker's processes show that they live; set by the role."
+    )
+    hang_seconds: float = Field(
+        default=30.0, gt=0, description="A process that shows no life for so long is killed."
+    )
     model_cache_bytes: int | None = Field(
         default=None,
         ge=1,

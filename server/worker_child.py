@@ -7,10 +7,16 @@ nothing, so it reads the settings anew, from the environment that its parent was
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import orjson
 import structlog
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import (
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+)
 
 from jobs.devices import Device
 from jobs.settings import Settings
@@ -18,6 +24,7 @@ from server.connect import Connections
 from server.discovery import discover
 from server.leash import die_with_parent
 from server.logs import configure_logs
+from server.pulse import Pulse
 from server.roles.worker import DRAIN_SIGNAL
 from workers.presence import Presence
 from workers.process import WorkerProcess, current, install
@@ -46,6 +53,16 @@ def start(**_: object) -> None:
     presence = Presence(runtime, "model" if device else "control")
     presence.start()
     install(WorkerProcess(runtime, presence))
+    if settings.pulse_dir is not None:
+        _beat(settings.pulse_dir)
+
+
+def _beat(folder: Path) -> None:
+    """Let the parent see that this process goes forward."""
+    pulse = Pulse(folder)
+    task_prerun.connect(lambda **_: pulse.task_begins(), weak=False)
+    task_postrun.connect(lambda **_: pulse.task_ends(), weak=False)
+    pulse.start()
 
 
 @worker_process_shutdown.connect(weak=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
+import redis
 import structlog
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
@@ -20,6 +23,7 @@ from jobs.settings import Settings
 from jobs.states import Lane
 from server.child import ChildSpec
 from server.connect import Connections
+from server.pulse import Watchdog, messages_waiting
 from server.supervisor import Event, Supervisor
 from storage.broker import control_queue, make_celery, work_queues
 
@@ -72,7 +76,14 @@ def _run(settings: Settings, *, role: str, queues: Sequence[str], processes: int
     app: Celery = make_celery(settings)
     app.conf.imports = CHILD_IMPORTS
     _drain_when_stopping()
-    log.info("worker starts", role=role, processes=processes)
+    with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
+        os.environ["TEXTMILL_PULSE_DIR"] = folder
+        _watch_children(settings, Path(folder), queues)
+        log.info("worker starts", role=role, processes=processes)
+        _serve(app, role, queues, processes)
+
+
+def _serve(app: Celery, role: str, queues: Sequence[str], processes: int) -> None:
     app.worker_main(
         [
             "--quiet",
@@ -87,6 +98,25 @@ def _run(settings: Settings, *, role: str, queues: Sequence[str], processes: int
             "--loglevel=warning",
         ]
     )
+
+
+def _watch_children(settings: Settings, folder: Path, queues: Sequence[str]) -> None:
+    """Look after the pool's children once they are there."""
+    client = redis.Redis.from_url(
+        settings.celery_broker_url, socket_timeout=5, socket_connect_timeout=2
+    )
+
+    def begin(sender: Any, **_: object) -> None:
+        Watchdog(
+            folder,
+            lambda: sender.pool.info["processes"],
+            lambda: messages_waiting(client, queues),
+            settings.hang_seconds,
+            # Whoever started this worker starts it again; what it holds is taken up by others.
+            lambda: os._exit(1),
+        ).start()
+
+    worker_ready.connect(begin, weak=False)
 
 
 def _drain_when_stopping() -> None:
