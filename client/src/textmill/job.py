@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from textmill.paging import parse_time
 
 if TYPE_CHECKING:
-    from textmill.jobs import Jobs
+    from textmill.jobs import Jobs, OutputFormat
 
 #: States that never change again.
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -115,6 +115,22 @@ class Job:
         """Cancel the job; rows done so far are kept."""
         return self._jobs.cancel(self.id)
 
+    def retry(self) -> Job:
+        """Run again what failed in this ended job, only that; returns the same job, under way again.
+
+        Raises:
+            Conflict: it has not ended, or nothing of it can be run again.
+        """
+        return self._jobs.retry(self.id)
+
+    def delete(self) -> None:
+        """Delete this ended job with its results and all else that was kept of it.
+
+        Raises:
+            Conflict: it has not ended.
+        """
+        self._jobs.delete(self.id)
+
     def results(self, *, partial: bool = False) -> Iterator[dict[str, Any]]:
         """The result rows in input order: ``{"custom_id", "index", "output", "usage"}``.
 
@@ -132,9 +148,20 @@ class Job:
         """The rows that failed: ``{"custom_id", "index", "error": {"code", "message"}}``."""
         return self._jobs.rows(self.id, "errors", partial=partial)
 
-    def download(self, path: str | Path, *, partial: bool = False) -> Path:
-        """Save the results as JSONL. The file appears whole or not at all."""
-        return self._jobs.download(self.id, path, partial=partial)
+    def download(
+        self,
+        path: str | Path,
+        *,
+        partial: bool = False,
+        format: OutputFormat | None = None,  # noqa: A002 - the API's own name
+    ) -> Path:
+        """Save the results. The file appears whole or not at all.
+
+        Args:
+            partial: while the job runs: the rows done so far, with gaps.
+            format: ``jsonl``, ``csv`` or ``parquet``; by default from the path's ending, JSONL where it names none.
+        """
+        return self._jobs.download(self.id, path, partial=partial, format=format)
 
 
 def to_job(raw: Mapping[str, Any], jobs: Jobs) -> Job:

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from textmill.call import call
 from textmill.download import json_lines, save, stream_bytes
@@ -21,6 +21,9 @@ from textmill.upload import UploadProgress
 from textmill.waiting import Waiter
 
 Output = Literal["results", "errors"]
+OutputFormat = Literal["jsonl", "csv", "parquet"]
+
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 
 class Jobs:
@@ -44,6 +47,7 @@ class Jobs:
         carry: Sequence[str] = (),
         filename: str | None = None,
         priority: str | None = None,
+        completion_window: str | None = None,
         max_errors: int | str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -61,6 +65,8 @@ class Jobs:
             id_field: field or column that holds the row's own id.
             carry: further fields to carry along into the results.
             filename: what an uploaded input is called.
+            completion_window: the job expires when it has not ended after this time, such as ``"90m"``, ``"24h"`` or
+                ``"7d"``; rows done by then are kept.
             max_errors: the job fails past so many failed rows, or past a share such as ``"1%"``.
             idempotency_key: the same key always gives the same job. One is made up when not given, so that a
                 submission whose answer was lost is never made twice.
@@ -93,6 +99,7 @@ class Jobs:
             "input": {**prepared.entry, **_given(options)},
             "params": dict(params or {}) or None,
             "priority": priority,
+            "completion_window": completion_window,
             "max_errors": max_errors,
             "metadata": dict(metadata or {}) or None,
         }
@@ -169,6 +176,23 @@ class Jobs:
         request = call("POST", "jobs", job_id, "cancel", repeatable=True)
         return self._transport.send(request).parse(self.adopt)
 
+    def retry(self, job_id: str) -> Job:
+        """Run again what failed in an ended job, only that; the same job, now with one attempt more.
+
+        Raises:
+            Conflict: it has not ended, or nothing of it can be run again.
+            ConnectionFailed: the answer was lost. The job may run again: :meth:`get` tells.
+        """
+        return self._transport.send(call("POST", "jobs", job_id, "retry")).parse(self.adopt)
+
+    def delete(self, job_id: str) -> None:
+        """Delete an ended job with its results and all else that was kept of it.
+
+        Raises:
+            Conflict: it has not ended.
+        """
+        self._transport.send(call("DELETE", "jobs", job_id))
+
     def wait(
         self,
         job: Job,
@@ -183,10 +207,23 @@ class Jobs:
                 return waiter.wait(job, notify=shown.update, timeout=timeout)
         return waiter.wait(job, notify=progress or None, timeout=timeout)
 
-    def content(self, job_id: str, output: Output, *, partial: bool = False) -> Iterator[bytes]:
-        """The results or errors as JSONL, piece by piece; a broken download goes on where it was."""
-        request = call("GET", "jobs", job_id, output, query={"partial": partial or None})
-        return stream_bytes(self._transport, request, resumable=not partial)
+    def content(
+        self,
+        job_id: str,
+        output: Output,
+        *,
+        partial: bool = False,
+        format: OutputFormat = "jsonl",  # noqa: A002 - the API's own name
+    ) -> Iterator[bytes]:
+        """The results or errors, piece by piece.
+
+        A broken download of JSONL goes on where it was, unless it is of partial results; one of another format
+        cannot, as the server makes it anew each time.
+        """
+        as_lines = format == "jsonl"
+        query = {"partial": partial or None, "format": None if as_lines else format}
+        request = call("GET", "jobs", job_id, output, query=query)
+        return stream_bytes(self._transport, request, resumable=as_lines and not partial)
 
     def rows(
         self, job_id: str, output: Output, *, partial: bool = False
@@ -195,15 +232,32 @@ class Jobs:
         return json_lines(self.content(job_id, output, partial=partial))
 
     def download(
-        self, job_id: str, path: str | Path, *, output: Output = "results", partial: bool = False
+        self,
+        job_id: str,
+        path: str | Path,
+        *,
+        output: Output = "results",
+        partial: bool = False,
+        format: OutputFormat | None = None,  # noqa: A002 - the API's own name
     ) -> Path:
-        """Save the results or errors as JSONL. The file appears whole or not at all."""
-        save(self.content(job_id, output, partial=partial), Path(path))
+        """Save the results or errors. The file appears whole or not at all.
+
+        Args:
+            format: by default from the path's ending: CSV for ``.csv``, Parquet for ``.parquet``, else JSONL.
+        """
+        wanted = format or format_of(path)
+        save(self.content(job_id, output, partial=partial, format=wanted), Path(path))
         return Path(path)
 
     def adopt(self, raw: Mapping[str, Any]) -> Job:
         """A job from the API's object, bound to this server."""
         return to_job(raw, self)
+
+
+def format_of(path: str | Path) -> OutputFormat:
+    """The format that the ending of a file's name stands for: ``jsonl`` for all but ``.csv`` and ``.parquet``."""
+    ending = Path(path).suffix.lower().removeprefix(".")
+    return next((known for known in OUTPUT_FORMATS if known == ending), "jsonl")
 
 
 def kind_name(text: str) -> str:

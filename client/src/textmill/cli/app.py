@@ -40,6 +40,8 @@ for command in (
     jobs.watch,
     jobs.list_jobs,
     jobs.cancel,
+    jobs.retry,
+    jobs.delete,
     outputs.results,
     outputs.errors,
     files.files,

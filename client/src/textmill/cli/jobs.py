@@ -1,4 +1,4 @@
-"""``status``, ``watch``, ``list`` and ``cancel``."""
+"""``status``, ``watch``, ``list``, ``cancel``, ``retry`` and ``delete``."""
 
 from __future__ import annotations
 
@@ -69,3 +69,28 @@ def cancel(session: Session, /, *, job_id: str) -> None:
     with session.client() as tm:
         job = tm.jobs.cancel(job_id)
     session.show(job.raw, job_panel(job))
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--wait", is_flag=True, help="Wait until the job ends.")
+@connected
+def retry(session: Session, /, *, job_id: str, wait: bool) -> None:
+    """Run again what failed in an ended job, only that."""
+    with session.client() as tm:
+        job = tm.jobs.retry(job_id)
+        if wait:
+            wait_and_report(session, tm, job)
+            return
+    session.show(job.raw, job_panel(job))
+    session.note(next_step("watch", f"textmill watch {job.id}"))
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@connected
+def delete(session: Session, /, *, job_id: str) -> None:
+    """Delete an ended job with its results and all else that was kept of it."""
+    with session.client() as tm:
+        tm.jobs.delete(job_id)
+    session.show(None, Text(f"Deleted {job_id}."))

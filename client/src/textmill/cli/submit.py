@@ -47,6 +47,11 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
 )
 @click.option("--name", metavar="NAME", help="A name for people.")
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]))
+@click.option(
+    "--completion-window",
+    metavar="N[m|h|d]",
+    help="Let the job expire when it has not ended after this time, such as 90m, 24h or 7d.",
+)
 @click.option("--text-field", metavar="FIELD", help="Field or column that holds the text.")
 @click.option("--id-field", metavar="FIELD", help="Field or column that holds the row's own id.")
 @click.option("--carry", multiple=True, metavar="FIELD", help="Field to carry into the results.")
@@ -67,7 +72,8 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
     "--output",
     metavar="PATH",
     callback=output_path,
-    help="Save the results there once the job has completed; implies --wait. - is stdout.",
+    help="Save the results there once the job has completed, as CSV or Parquet if the name ends so; implies "
+    "--wait. - is stdout.",
 )
 @connected
 def submit(

@@ -11,7 +11,7 @@ from textmill.cli.common import EXIT_INTERRUPTED, Session, next_step, write_byte
 from textmill.client import Textmill
 from textmill.errors import JobFailed
 from textmill.job import Job
-from textmill.jobs import Output
+from textmill.jobs import Output, OutputFormat
 from textmill.panel import job_panel
 from textmill.progress import JobProgress
 from textmill.wording import plural, size
@@ -74,13 +74,19 @@ def fetch(
     path: Path | None,
     *,
     partial: bool = False,
+    format_: OutputFormat | None = None,
 ) -> None:
-    """Save a job's results or errors, or stream them to stdout where no path is given."""
+    """Save a job's results or errors, or stream them to stdout where no path is given.
+
+    Args:
+        format_: by default as the path's ending says; JSONL on stdout.
+    """
     if path is None or path == Path("-"):
-        for chunk in tm.jobs.content(job_id, output, partial=partial):
+        content = tm.jobs.content(job_id, output, partial=partial, format=format_ or "jsonl")
+        for chunk in content:
             write_bytes(chunk)
         return
-    tm.jobs.download(job_id, path, output=output, partial=partial)
+    tm.jobs.download(job_id, path, output=output, partial=partial, format=format_)
     written = f" ({size(path.stat().st_size)})" if path.is_file() else ""
     session.note(Text.assemble(("saved  ", "dim"), (str(path), "bold"), (written, "dim")))
 
