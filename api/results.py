@@ -1,9 +1,9 @@
-"""``/v1/jobs/{id}/results`` and ``/errors``."""
+"""``/v1/jobs/{id}/results`` and ``/errors``, as JSON lines, CSV or Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
@@ -13,13 +13,20 @@ from api.responses import ranged
 from api.services import services
 from jobs.errors import Conflict
 from jobs.names import JobNames
+from jobs.outtake import FORMATS, ErrorTable, OutputFormat, ResultTable, Table, convert
 from jobs.record import JobRecord
 from storage.parts import stream_parts
 from storage.submission import read_manifest
 
 blueprint = Blueprint("results", __name__)
 
-CONTENT_TYPE = "application/x-ndjson"
+Section = Literal["results", "errors"]
+
+_CONTENT_TYPES: Mapping[OutputFormat, str] = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 
 @blueprint.get("/jobs/<job_id>/results")
@@ -34,34 +41,73 @@ def errors(job_id: str) -> Response:
     return _rows(job_id, "errors")
 
 
-def _rows(job_id: str, section: str) -> Response:
-    no_query("partial")
+def _rows(job_id: str, section: Section) -> Response:
+    no_query("partial", "format")
     partial = query("partial", boolean, "true or false") or False
+    wanted = query("format", _format, "one of " + ", ".join(FORMATS)) or "jsonl"
     record = find(job_id)
     if record.status.ended:
-        return _final(record, section)
+        return _final(record, section, wanted)
     if not partial:
         raise Conflict(
             f"the job is {record.status}; its {section} are ready once it has ended, "
             "or add partial=true for the rows done so far"
         )
-    body: Iterator[bytes] = iter(())
-    if request.method != "HEAD":
-        at = services()
-        names = JobNames(record.tenant, record.id, record.attempts)
-        body = stream_parts(at.store, names, at.ledger.ranges.parts(record.id), section)
-    return Response(body, content_type=CONTENT_TYPE, headers={"Textmill-Partial": "true"})
+    at = services()
+    names = JobNames(record.tenant, record.id, record.attempts)
+    parts = at.ledger.ranges.parts(record.id)
+    response = _streamed(record, section, wanted, stream_parts(at.store, names, parts, section))
+    response.headers["Textmill-Partial"] = "true"
+    return response
 
 
-def _final(record: JobRecord, section: str) -> Response:
+def _final(record: JobRecord, section: Section, wanted: OutputFormat) -> Response:
     store = services().store
     manifest = read_manifest(store, JobNames(record.tenant, record.id, record.attempts))
     output = cast("dict[str, Any]", manifest["outputs"][section])
     name, size = str(output["object"]), int(output["bytes"])
+    if wanted != "jsonl":
+        return _streamed(record, section, wanted, store.stream(name, length=size))
     return ranged(
         lambda offset, length: store.stream(name, offset=offset, length=length),
         size=size,
         etag=f"{record.id}-{section}-{record.attempts}",
-        content_type=CONTENT_TYPE,
+        content_type=_CONTENT_TYPES[wanted],
         filename=f"{record.id}-{section}.jsonl",
     )
+
+
+def _streamed(
+    record: JobRecord, section: Section, wanted: OutputFormat, lines: Iterator[bytes]
+) -> Response:
+    """Lines in the format that was wanted, of a size that nobody knows beforehand.
+
+    A fault on the way is raised while the body is sent: the server then closes the connection without the
+    chunk that ends a body, and no client takes what it has for the whole.
+    """
+    body: Iterator[bytes] = iter(())
+    if request.method != "HEAD":
+        body = lines if wanted == "jsonl" else convert(lines, wanted, _table(record, section))
+    headers = {
+        "Accept-Ranges": "none",
+        "Content-Disposition": f'attachment; filename="{record.id}-{section}.{wanted}"',
+    }
+    return Response(body, content_type=_CONTENT_TYPES[wanted], headers=headers)
+
+
+def _table(record: JobRecord, section: Section) -> Table:
+    if section == "errors":
+        return ErrorTable()
+    at = services()
+    kind = at.kinds.get(record.kind)  # None where its package is no longer installed
+    job = at.submissions.load(record.tenant, record.id)
+    return ResultTable(
+        kind.output_columns if kind is not None else {}, carried=bool(job.spec.input.carry)
+    )
+
+
+def _format(text: str) -> OutputFormat:
+    for known in FORMATS:
+        if text == known:
+            return known
+    raise ValueError(text)

@@ -47,7 +47,7 @@ def _check(probe: Callable[[], None]) -> str:
 
 @blueprint.get("/kinds")
 def kinds() -> Response:
-    """The kinds of task with the JSON schema of their parameters."""
+    """The kinds of task with the JSON schema of their parameters and the columns of their outputs."""
     no_query()
     found = [
         {
@@ -56,6 +56,7 @@ def kinds() -> Response:
             "summary": kind.summary,
             "needs_model": kind.needs_model,
             "params": kind.Params.model_json_schema(),
+            "output_columns": dict(kind.output_columns),
         }
         for kind in services().kinds.values()
     ]

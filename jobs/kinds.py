@@ -18,12 +18,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.devices import Device
 from jobs.errors import InvalidRequest
+from jobs.outtake.columns import ColumnType, check_columns
 from jobs.rows import Outcome, Row, RowFailure
 
 #: Entry-point group in which third parties register kinds. Each entry names a :class:`Kind` subclass.
@@ -96,6 +98,9 @@ class Kind(ABC):
     #: Rows given to one call of :meth:`run`. A window is the unit of partial commits: long enough to fill
     #: batches of like length, short enough to take seconds.
     window_rows: ClassVar[int] = 512
+    #: What the outputs hold, by name, each a column of its own when results are read as CSV or Parquet. Need not
+    #: name everything: the rest of an output goes into the column ``output`` as JSON text.
+    output_columns: ClassVar[Mapping[str, ColumnType]] = MappingProxyType({})
 
     def check(self, row: Row, params: Any) -> RowFailure | None:
         """Why this row can never be processed, or None. Runs without a model, on every row: be quick."""
@@ -134,6 +139,11 @@ class KindRegistry(Mapping[str, Kind]):
         self._kinds = {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.name)}
         if len(self._kinds) != len(kinds):
             raise ValueError("two kinds have the same name")
+        for kind in kinds:
+            try:
+                check_columns(kind.output_columns)
+            except ValueError as error:
+                raise ValueError(f"kind {kind.name}: {error}") from None
 
     def __getitem__(self, name: str) -> Kind:
         return self._kinds[name]

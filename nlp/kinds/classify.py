@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from jobs.devices import Device
 from jobs.kinds import Kind, KindParams, Precision, RunContext
+from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.labels import ALL_LABELS, SOME_LABELS, Selection
 
@@ -89,6 +90,13 @@ class Classify(Kind):
         "Label texts with a trained classifier, or zero-shot with your own labels."
     )
     Params: ClassVar[type[KindParams]] = ClassifyParams
+    output_columns: ClassVar[Mapping[str, ColumnType]] = {
+        "label": "string",
+        "score": "double",
+        "labels": "json",
+        "method": "string",
+        "truncated": "boolean",
+    }
 
     def check(self, row: Row, params: ClassifyParams) -> RowFailure | None:
         if row.text.strip():

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from jobs.devices import Device
 from jobs.kinds import Kind, KindParams, LoadedModel, Precision, RunContext
+from jobs.outtake.columns import ColumnType
 from jobs.rows import ModelProduct, Outcome, Row, Success
 
 
@@ -48,6 +49,7 @@ class ImportModel(Kind):
     name: ClassVar[str] = "import_model"
     summary: ClassVar[str] = "Import a model into the registry; GGUF becomes safetensors once"
     Params: ClassVar[type[KindParams]] = ImportParams
+    output_columns: ClassVar[Mapping[str, ColumnType]] = {"model": "string", "version": "string"}
     loads_weights: ClassVar[bool] = False
 
     def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:

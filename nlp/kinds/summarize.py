@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from jobs.devices import Device
 from jobs.kinds import Kind, KindParams, Precision, RunContext
+from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.prompts import MAX_TOKENS, Style
 
@@ -100,6 +101,11 @@ class Summarize(Kind):
         "Summarize documents of any length into a sentence, paragraph or bullets."
     )
     Params: ClassVar[type[KindParams]] = SummarizeParams
+    output_columns: ClassVar[Mapping[str, ColumnType]] = {
+        "summary": "string",
+        "chunks": "int64",
+        "truncated": "boolean",
+    }
     window_rows: ClassVar[int] = 64
 
     def check(self, row: Row, params: SummarizeParams) -> RowFailure | None:

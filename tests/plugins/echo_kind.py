@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from jobs.kinds import Kind, KindParams, RunContext
+from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
 
 
@@ -31,6 +32,7 @@ class Echo(Kind):
     Params: ClassVar[type[KindParams]] = EchoParams
     needs_model: ClassVar[bool] = False
     window_rows: ClassVar[int] = 50
+    output_columns: ClassVar[Mapping[str, ColumnType]] = {"text": "string"}
 
     def check(self, row: Row, params: EchoParams) -> RowFailure | None:
         self._break("check", params)

@@ -11,8 +11,10 @@ import pytest
 from jobs.devices import Device
 from jobs.errors import TextmillError
 from jobs.kinds import Kind, NoModel, RunContext
+from jobs.outtake import ErrorTable, ResultTable, Table
 from jobs.params import parse_params
 from jobs.rows import Row, Success
+from nlp.kinds import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r'(?:JobFailure|RowFailure)\(\s*"([a-z_]+)"')
@@ -34,6 +36,17 @@ def test_the_example_kind_runs_as_written() -> None:
     outcomes = kind.run(NoModel(), None, [Row(0, "To be or not to be")], params, context)
     assert outcomes == [Success({"words": 6, "different": 4})]
     assert finished == [1]
+
+
+def _tables() -> Iterator[Table]:
+    yield ErrorTable()
+    for kind in BUILT_IN:
+        yield ResultTable(kind.output_columns, carried=True)
+
+
+@pytest.mark.parametrize("name", sorted({one.name for table in _tables() for one in table.columns}))
+def test_every_column_is_documented(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/results.md").read_text("utf-8")
 
 
 def _raised_codes() -> Iterator[str]:

@@ -1,0 +1,11 @@
+"""JSON lines of results and errors, made into other formats.
+
+Pure: chunks of JSON lines come in, as they arrive from the object store; chunks of CSV or Parquet go out. The columns
+are known before the first row and never depend on the rows. Memory is bounded whatever the number of rows, and
+how the lines were cut into chunks never changes a byte of what comes out.
+"""
+
+from jobs.outtake.columns import ErrorTable, ResultTable, Table
+from jobs.outtake.formats import FORMATS, OutputFormat, convert
+
+__all__ = ["FORMATS", "ErrorTable", "OutputFormat", "ResultTable", "Table", "convert"]
