@@ -174,6 +174,17 @@ def sweep(data_dir: Path | None) -> None:
     make_sweeper(Connections.open(_settings(data_dir))).sweep()
 
 
+@main.command()
+@DATA_DIR
+@click.option("--force", is_flag=True, help="Also when the ledger is whole: it is emptied first.")
+@_reports_errors
+def rebuild(data_dir: Path | None, force: bool) -> None:
+    """Build the ledger again from the object store, after Redis was lost."""
+    from server.rebuilding import run_rebuild  # noqa: PLC0415
+
+    run_rebuild(_settings(data_dir), force=force)
+
+
 @main.command("check-config")
 @DATA_DIR
 @_reports_errors

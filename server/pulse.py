@@ -33,29 +33,28 @@ class Pulse:
     """Beats, in a pool child."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / str(os.getpid())
-        self._tasks = 0
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._file = (folder / str(os.getpid())).open("wb", buffering=0)
+        self._number = 0
+        self._busy = False
+        self._thread = threading.Thread(target=self._go_on, name="pulse", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
         self._thread.start()
 
-    def task_begins(self) -> None:
-        """Say that a task runs."""
-        self._tasks += 1
-
-    def task_ends(self) -> None:
-        """Say that a task has ended."""
-        self._tasks -= 1
+    def busy(self, busy: bool) -> None:
+        """Say at once whether a task runs: it may be the last that is heard."""
+        self._busy = busy
+        self._beat()
 
     def _beat(self) -> None:
-        number = 0
-        with self._path.open("wb", buffering=0) as file:
-            while True:
-                number += 1
-                os.pwrite(file.fileno(), _BEAT.pack(number, self._tasks > 0), 0)
-                threading.Event().wait(BEAT_SECONDS)
+        self._number += 1
+        os.pwrite(self._file.fileno(), _BEAT.pack(self._number, self._busy), 0)
+
+    def _go_on(self) -> None:
+        while True:
+            self._beat()
+            threading.Event().wait(BEAT_SECONDS)
 
 
 @dataclass
@@ -113,6 +112,7 @@ class Watchdog:
                 log.error("child hangs", pid=pid, seconds=self._patience * BEAT_SECONDS)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+                seen.still = 0
         idle = bool(beats) and not any(busy for _, busy in beats.values())
         self._deaf = self._deaf + 1 if idle and self._waiting() else 0
         if self._deaf >= self._patience:

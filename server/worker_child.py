@@ -60,8 +60,8 @@ def start(**_: object) -> None:
 def _beat(folder: Path) -> None:
     """Let the parent see that this process goes forward."""
     pulse = Pulse(folder)
-    task_prerun.connect(lambda **_: pulse.task_begins(), weak=False)
-    task_postrun.connect(lambda **_: pulse.task_ends(), weak=False)
+    task_prerun.connect(lambda **_: pulse.busy(True), weak=False)
+    task_postrun.connect(lambda **_: pulse.busy(False), weak=False)
     pulse.start()
 
 

@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 _THREADS = 8
 
 
+class BeingBuilt(Unavailable):
+    """Somebody else is building the ledger at this moment."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
     """What a rebuild found."""
@@ -50,13 +54,14 @@ def rebuild(
         progress: called with the id of each job that was restored.
 
     Raises:
-        Unavailable: the ledger is whole, somebody else is building it, or store or Redis are away.
+        BeingBuilt: somebody else is at it.
+        Unavailable: the ledger is whole, or store or Redis are away.
     """
     if ledger.epoch() is not None:
         raise Unavailable("the ledger is whole; it can be rebuilt only when it is empty")
     token, started = new_token(), time.monotonic()
     if not ledger.restoring.lock(token):
-        raise Unavailable("the ledger is being built by somebody else")
+        raise BeingBuilt("the ledger is being built by somebody else")
     log.info("building the ledger from the store")
     with _Kept(ledger, token):
         ledger.restoring.clear()

@@ -139,7 +139,8 @@ class Submissions:
             Conflict: the same ``Idempotency-Key`` came with another body before, or its job was deleted.
             Unavailable: store or ledger are away; asking again with the same key is safe.
         """
-        # Also refuses before the first write where the ledger could not take the entry.
+        # Both refuse before the first write where the ledger could not take the entry.
+        self._ledger.pressure.require_room()
         now = self._ledger.now()
         body = orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         job = SubmittedJob(
@@ -216,6 +217,7 @@ class Submissions:
             raise Conflict(f"the job is {record.status}; only an ended job can be tried again")
         if record.status is Status.COMPLETED and record.failed == 0:
             raise Conflict("every row of the job has a result; there is nothing to try again")
+        self._ledger.pressure.require_room()
         names = JobNames(tenant, job_id)
         generation = record.attempts + 1
         intent = Intent(at=record.now, tenant=tenant, subject=job_id, act=Act.RETRY)

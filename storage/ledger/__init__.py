@@ -13,6 +13,7 @@ from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.settings import Settings
 from storage.ledger.jobs import JobFilter, JobTable, NewJob
+from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
 from storage.ledger.restoring import Replaced, RestoredPart, RestoreTable
 from storage.ledger.scripts import LedgerClient, ledger_faults
@@ -53,6 +54,7 @@ class Ledger:
         self.ranges = RangeTable(client, lease_ms, now)
         self.workers = WorkerTable(client, now)
         self.restoring = RestoreTable(client, now)
+        self.pressure = Pressure(client)
 
     @classmethod
     def connect(cls, settings: Settings) -> Ledger:
@@ -63,6 +65,11 @@ class Ledger:
         """What was said when the ledger became whole; None when it is not. Begins with its owner's id."""
         with ledger_faults():
             return cast("str | None", self.client.redis.get("ledger:epoch"))
+
+    def give_up(self) -> None:
+        """Say that this ledger is not to be trusted any more; nothing goes on until it was rebuilt."""
+        with ledger_faults():
+            self.client.redis.delete("ledger:epoch")
 
     def now(self) -> int:
         """Redis's clock, in ms.

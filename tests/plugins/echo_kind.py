@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -18,6 +20,12 @@ class EchoParams(KindParams):
 
     delay_ms: float = Field(default=0, ge=0, le=60_000, description="Time that each row takes.")
     fail_on: str | None = Field(default=None, min_length=1, description="Rows with this text fail.")
+    die_on: str | None = Field(
+        default=None, min_length=1, description="Rows with this text end the process."
+    )
+    hang_on: str | None = Field(
+        default=None, min_length=1, description="Rows with this text hang, holding the global lock."
+    )
     upper: bool = Field(default=False, description="Give the text back in capitals.")
     break_in: str | None = Field(
         default=None, pattern="^(check|prepare|run)$", description="Where the kind shows a bug."
@@ -59,6 +67,10 @@ class Echo(Kind):
         return outcomes
 
     def _outcome(self, row: Row, params: EchoParams) -> Outcome:
+        if params.die_on is not None and params.die_on in row.text:
+            os._exit(3)
+        if params.hang_on is not None and params.hang_on in row.text:
+            ctypes.PyDLL(None).sleep(1_000_000)  # unlike CDLL, it keeps Python's global lock
         if params.fail_on is not None and params.fail_on in row.text:
             return RowFailure("echo_refused", f"the text holds {params.fail_on!r}")
         output: dict[str, Any] = {"text": row.text.upper() if params.upper else row.text}

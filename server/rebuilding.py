@@ -1,0 +1,61 @@
+"""``textmill-server rebuild``: the ledger from the store, by hand."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jobs.names import TenantNames
+from jobs.settings import Settings
+from server.connect import Connections
+from storage.installation import Installation
+from storage.rebuild import BeingBuilt, Rebuilt, rebuild, tenants
+
+
+def run_rebuild(settings: Settings, *, force: bool) -> None:
+    """Rebuild with a progress bar (on a terminal only), and say what is back.
+
+    Roles that run meanwhile wait, and go on by themselves afterwards. Where one of them was first, this only waits.
+
+    Args:
+        settings: name the store and the ledger.
+        force: give up a ledger that is whole.
+
+    Raises:
+        Unavailable: store or Redis are away.
+    """
+    connections = Connections.open(settings)
+    ledger, console = connections.ledger, Console()
+    installation = Installation.load(connections.store)
+    if force:
+        ledger.give_up()
+    try:
+        if ledger.epoch() is None:
+            _report(_rebuild(connections, installation.id), console)
+        else:
+            console.print("the ledger is whole; --force builds it again all the same")
+    except BeingBuilt:
+        console.print("another process is building the ledger; waiting for it")
+        while ledger.epoch() is None:
+            time.sleep(0.2)
+        console.print("the ledger is whole")
+
+
+def _rebuild(connections: Connections, owner: str) -> Rebuilt:
+    store = connections.store
+    console = Console(stderr=True)
+    columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("jobs", total=None)
+        folders = [TenantNames(tenant).jobs for tenant in tenants(store)]
+        count = sum(1 for folder in folders for _ in store.list(folder, recursive=False))
+        progress.update(task, total=count)
+        return rebuild(store, connections.ledger, owner, lambda _job_id: progress.advance(task))
+
+
+def _report(found: Rebuilt, console: Console) -> None:
+    console.print(f"ledger rebuilt in {found.seconds:.1f} s: {found.keys} keys")
+    for status, count in sorted(found.jobs.items()):
+        console.print(f"  {count:>8} jobs {status}")
