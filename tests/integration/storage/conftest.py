@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from jobs.settings import Settings
+from server.ports import free_ports
+from server.supervisor import Supervisor
+from server.valkey import valkey, valkey_url
 from storage.broker import Broker, make_celery
 from storage.ledger import Ledger
 from storage.ledger.scripts import LedgerClient
 from storage.objects import ObjectStore
 from tests.integration.storage.ledgerbench import LEASE_MS, LedgerBench
 
+#: The oldest Redis whose scripts may carry flags.
+OLDEST_REDIS = 7
 
-@pytest.fixture
-def client(redis_url: str) -> Iterator[LedgerClient]:
-    """A connection to an empty Redis, without an epoch."""
-    made = LedgerClient.connect(Settings.from_environment({"TEXTMILL_REDIS_URL": redis_url}))
+
+def installed_redis() -> str:
+    """Path of a Redis server that is new enough; skips the test where there is none."""
+    path = shutil.which("redis-server")
+    if path is None:
+        pytest.skip("no redis-server on PATH: the ledger is tested on Valkey alone")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r" v=(\d+)", said)
+    if version is None or int(version[1]) < OLDEST_REDIS:
+        pytest.skip(f"the redis-server on PATH is older than {OLDEST_REDIS}: {said.strip()}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Redis itself, configured as the embedded Valkey is; its URL."""
+    path = installed_redis()
+    folder: Path = tmp_path_factory.mktemp("redis")
+    (port,) = free_ports(1)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    spec = valkey(folder / "data", port=port, password="secret", lock=lock)
+    spec = dataclasses.replace(spec, name="redis", command=[path, *spec.command[1:]])
+    with Supervisor([spec], folder / "logs", lambda _event: None):
+        os.close(lock)
+        yield valkey_url(port, "secret")
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def client(request: pytest.FixtureRequest) -> Iterator[LedgerClient]:
+    """A connection to an empty server, without an epoch: what the ledger does it does on each of them."""
+    name = {"valkey": "redis_url", "redis": "redis_server"}[request.param]
+    url: str = request.getfixturevalue(name)
+    made = LedgerClient.connect(Settings.from_environment({"TEXTMILL_REDIS_URL": url}))
+    made.redis.flushall()
+    made.redis.script_flush()
     yield made
     made.close()
 
@@ -26,7 +68,7 @@ def client(redis_url: str) -> Iterator[LedgerClient]:
 def bench(client: LedgerClient) -> LedgerBench:
     """A ledger that is whole and empty, on a clock of the test's own."""
     made = LedgerBench(client)
-    made.ledger.begin_epoch()
+    made.begin()
     return made
 
 
@@ -43,9 +85,11 @@ def store(settings: Settings) -> ObjectStore:
 
 
 @pytest.fixture
-def ledger(client: LedgerClient) -> Ledger:
-    """An empty ledger without an epoch, on Redis's own clock."""
-    return Ledger(client, LEASE_MS)
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """An empty ledger without an epoch, on the server's own clock."""
+    made = LedgerClient.connect(settings)
+    yield Ledger(made, LEASE_MS)
+    made.close()
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
 
 from jobs.errors import Unavailable
-from jobs.names import SYSTEM, JobNames
+from jobs.names import SYSTEM
 from storage.installation import Installation
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
@@ -19,7 +20,7 @@ def test_a_first_start_makes_bucket_and_ledger_whole(store: ObjectStore, ledger:
     with pytest.raises(Unavailable):
         Installation.load(store)
     made = set_up(store, ledger)
-    assert ledger.has_epoch()
+    assert ledger.epoch() is not None
     assert Installation.load(store) == made
     assert len(made.idempotency_secret) == 32
 
@@ -34,7 +35,6 @@ def test_a_bucket_is_made_where_there_is_none(store: ObjectStore, ledger: Ledger
 def test_a_second_start_changes_nothing(store: ObjectStore, ledger: Ledger) -> None:
     first = set_up(store, ledger)
     epoch = ledger.client.redis.get("ledger:epoch")
-    store.put(JobNames("default", "job_a").spec, b"{}")
     assert set_up(store, ledger) == first
     assert ledger.client.redis.get("ledger:epoch") == epoch
 
@@ -42,24 +42,47 @@ def test_a_second_start_changes_nothing(store: ObjectStore, ledger: Ledger) -> N
 def test_two_installations_have_secrets_of_their_own(store: ObjectStore, ledger: Ledger) -> None:
     first = set_up(store, ledger)
     store.delete(SYSTEM)
-    assert set_up(store, ledger) != first
+    ledger.client.redis.flushall()
+    second = set_up(store, ledger)
+    assert second.idempotency_secret != first.idempotency_secret
+    assert second.id != first.id
 
 
 def test_all_roles_may_start_at_once(store: ObjectStore, ledger: Ledger) -> None:
+    def start(_: int) -> Installation:
+        while True:
+            try:
+                return set_up(store, ledger)
+            except Unavailable:  # another one is at it
+                time.sleep(0.01)
+
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: set_up(store, ledger), range(4)))
+        made = list(pool.map(start, range(4)))
     assert len(set(made)) == 1
-    assert ledger.has_epoch()
+    epoch = ledger.epoch()
+    assert epoch is not None
+    assert epoch.startswith(made[0].id + ".")
 
 
-def test_an_emptied_redis_beside_jobs_is_refused(store: ObjectStore, ledger: Ledger) -> None:
+def test_the_ledger_of_another_installation_is_refused(store: ObjectStore, ledger: Ledger) -> None:
     set_up(store, ledger)
-    store.put(JobNames("default", "job_a").spec, b"{}")
+    epoch = ledger.epoch()
+    store.delete(SYSTEM)
+    with pytest.raises(Unavailable, match="another installation"):
+        set_up(store, ledger)
+    assert ledger.epoch() == epoch
+
+
+def test_an_emptied_redis_beside_jobs_is_built_again(store: ObjectStore, ledger: Ledger) -> None:
+    installation = set_up(store, ledger)
+    before = ledger.epoch()
     ledger.client.redis.flushall()
-    for _ in range(2):
-        with pytest.raises(Unavailable, match="Redis"):
-            set_up(store, ledger)
-    assert not ledger.has_epoch()
+    assert set_up(store, ledger) == installation
+    after = ledger.epoch()
+    assert before is not None
+    assert after is not None
+    assert before != after  # whoever remembers the old one knows that much may have been forgotten
+    assert before.split(".")[0] == after.split(".")[0]
 
 
 def test_a_first_start_that_died_between_both_writes_is_finished(
@@ -68,7 +91,7 @@ def test_a_first_start_that_died_between_both_writes_is_finished(
     secret = "ab" * 32
     store.put(SYSTEM, orjson.dumps({"format": 1, "idempotency_secret": secret}))
     assert set_up(store, ledger).idempotency_secret == bytes.fromhex(secret)
-    assert ledger.has_epoch()
+    assert ledger.epoch() is not None
 
 
 def test_a_redis_that_evicts_holds_no_ledger(store: ObjectStore, ledger: Ledger) -> None:
@@ -78,6 +101,6 @@ def test_a_redis_that_evicts_holds_no_ledger(store: ObjectStore, ledger: Ledger)
             set_up(store, ledger)
     finally:
         ledger.client.redis.config_set("maxmemory-policy", "noeviction")
-    assert not ledger.has_epoch()
+    assert ledger.epoch() is None
     assert not store.exists(SYSTEM)
     set_up(store, ledger)

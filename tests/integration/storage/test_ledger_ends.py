@@ -8,26 +8,17 @@ import pytest
 
 from jobs.ids import new_token
 from jobs.ranges import RowRange
-from jobs.record import JobRecord
 from jobs.states import ENDED, Status
 from storage.ledger import Answer
 from tests.integration.storage.ledgerbench import JOB, LEASE_MS, LedgerBench, new_job
 
-FINALIZER_MS = 3 * LEASE_MS
+FINALIZER_MS = LEASE_MS
 ERROR = {"code": "model_not_found", "message": "no such model"}
-
-
-def record_of(bench: LedgerBench) -> JobRecord:
-    found = bench.jobs.find(JOB)
-    assert found is not None
-    return found
 
 
 def end(bench: LedgerBench, status: Status, ended_at: int) -> bool:
     """End the job as a manifest of this status would."""
-    return bench.jobs.finish(
-        dataclasses.replace(record_of(bench), status=status, ended_at=ended_at)
-    )
+    return bench.jobs.finish(dataclasses.replace(bench.record(), status=status, ended_at=ended_at))
 
 
 @pytest.mark.parametrize("planned", [False, True])
@@ -39,7 +30,7 @@ def test_a_cancel_is_decided_once(bench: LedgerBench, planned: bool) -> None:
     assert bench.jobs.cancel(JOB) == (True, Status.CANCELLING)
     assert bench.jobs.cancel(JOB) == (False, Status.CANCELLING)
     assert not bench.jobs.fail(JOB, ERROR)
-    record = record_of(bench)
+    record = bench.record()
     assert (record.status, record.outcome, record.error) == (Status.CANCELLING, "cancelled", None)
 
 
@@ -48,7 +39,7 @@ def test_a_failure_is_decided_once(bench: LedgerBench) -> None:
     assert bench.jobs.fail(JOB, ERROR)
     assert bench.jobs.cancel(JOB) == (False, Status.FINALIZING)
     assert not bench.jobs.fail(JOB, {"code": "other", "message": ""})
-    record = record_of(bench)
+    record = bench.record()
     assert (record.outcome, record.error) == ("failed", ERROR)
 
 
@@ -89,7 +80,7 @@ def test_a_job_that_is_being_finalized_cannot_be_cancelled(bench: LedgerBench) -
     bench.plan(10, 10)
     bench.commit(*bench.lease())
     assert bench.jobs.cancel(JOB) == (False, Status.FINALIZING)
-    assert record_of(bench).outcome is None
+    assert bench.record().outcome is None
 
 
 @pytest.mark.parametrize("first", sorted(ENDED))
@@ -103,7 +94,7 @@ def test_an_ended_state_never_changes(bench: LedgerBench, first: Status, second:
     assert not bench.jobs.fail(JOB, ERROR)
     swept = bench.ranges.sweep(JOB)
     assert (swept.status, swept.stuck) == (first, "")
-    record = record_of(bench)
+    record = bench.record()
     assert (record.status, record.ended_at, record.error) == (first, 1, None)
 
 
@@ -158,7 +149,7 @@ def test_more_failed_rows_than_allowed_end_the_job(bench: LedgerBench) -> None:
     assert fail_rows(bench, 5) is Answer.OK
     other = bench.lease()
     assert fail_rows(bench, 1) is Answer.FINALIZE
-    record = record_of(bench)
+    record = bench.record()
     assert (record.status, record.outcome, record.failed) == (Status.FINALIZING, "failed", 6)
     assert record.error is not None
     assert (record.error["code"], record.error["field"]) == ("too_many_errors", "max_errors")
@@ -176,7 +167,7 @@ def test_a_percentage_is_judged_only_once_the_total_is_known(bench: LedgerBench)
     assert fail_rows(bench, 10) is Answer.OK
     assert bench.status() is Status.IN_PROGRESS
     assert bench.ranges.seal(JOB, planner, 100, "[]") is Answer.FINALIZE
-    assert record_of(bench).outcome == "failed"
+    assert bench.record().outcome == "failed"
 
 
 @pytest.mark.parametrize("percent", [1, 7, 14, 28, 29, 55, 57, 58, 100])
@@ -185,14 +176,14 @@ def test_a_percentage_is_exact(bench: LedgerBench, percent: int) -> None:
     bench.plan(100, 100, job=new_job(max_error_share=percent / 100))
     rows, token = bench.lease()
     assert bench.commit(rows, token, errors=percent) is Answer.FINALIZE
-    assert record_of(bench).outcome is None
+    assert bench.record().outcome is None
 
 
 def test_a_percentage_goes_on_being_judged(bench: LedgerBench) -> None:
     bench.plan(100, 10, job=new_job(max_error_share=0.05))
     assert fail_rows(bench, 5) is Answer.OK
     assert fail_rows(bench, 1) is Answer.FINALIZE
-    assert record_of(bench).outcome == "failed"
+    assert bench.record().outcome == "failed"
 
 
 def test_describing_the_model_changes_the_version_and_makes_no_job(bench: LedgerBench) -> None:
@@ -200,7 +191,7 @@ def test_describing_the_model_changes_the_version_and_makes_no_job(bench: Ledger
     before = bench.jobs.version(JOB)
     bench.jobs.set_model(JOB, {"ref": "pkg:x", "engine": "torch"})
     assert bench.jobs.version(JOB) > before
-    assert record_of(bench).model == {"ref": "pkg:x", "engine": "torch"}
+    assert bench.record().model == {"ref": "pkg:x", "engine": "torch"}
     bench.jobs.set_model("job_forgotten", {"ref": "pkg:x"})
     assert bench.jobs.find("job_forgotten") is None
     assert bench.jobs.enter(new_job("job_forgotten"))

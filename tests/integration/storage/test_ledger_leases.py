@@ -10,17 +10,17 @@ from jobs.ids import new_token
 from jobs.ranges import RowRange
 from jobs.states import Status
 from storage.ledger import Answer, CommittedPart, Ledger
-from storage.ledger.ranges import MOST_DEATHS
 from tests.integration.storage.ledgerbench import JOB, LEASE_MS, LedgerBench, new_job
 
 
 def test_the_same_token_gets_the_same_lease(bench: LedgerBench) -> None:
     bench.plan(20, 10)
     token = new_token()
-    first = bench.ranges.claim(JOB, token)
-    assert bench.ranges.claim(JOB, token) == first == RowRange(0, 10)
+    first = bench.claim(token=token)
+    assert first.rows == RowRange(0, 10)
+    assert bench.claim(token=token) == first
     assert bench.attempts(RowRange(0, 10)) == 1
-    assert bench.ranges.claim(JOB, new_token()) == RowRange(10, 20)
+    assert bench.claim().rows == RowRange(10, 20)
 
 
 def test_a_repeated_claim_renews_the_lease(bench: LedgerBench) -> None:
@@ -94,10 +94,9 @@ def test_a_lease_taken_back_is_lost_also_before_anybody_claims_it(bench: LedgerB
 def test_a_token_whose_lease_ended_gets_a_new_one(bench: LedgerBench) -> None:
     bench.plan(20, 10)
     token = new_token()
-    first = bench.ranges.claim(JOB, token)
-    assert first is not None
+    first = bench.claim(token=token).rows
     assert bench.commit(first, token) is Answer.OK
-    assert bench.ranges.claim(JOB, token) == RowRange(10, 20)
+    assert bench.claim(token=token).rows == RowRange(10, 20)
 
 
 def test_a_heartbeat_keeps_a_lease(bench: LedgerBench) -> None:
@@ -115,8 +114,9 @@ def test_without_a_clock_of_its_own_a_lease_goes_by_redis(bench: LedgerBench) ->
     bench.plan(10, 10)
     real = Ledger(bench.client, LEASE_MS)
     before = time.time() * 1000
-    rows = real.ranges.claim(JOB, new_token())
-    ends = bench.client.redis.zscore(f"job:{JOB}:expiry", str(rows))
+    claim = real.ranges.claim(JOB, new_token())
+    assert claim is not None
+    ends = bench.client.redis.zscore(f"job:{JOB}:expiry", str(claim.rows))
     assert isinstance(ends, float)
     assert before - 1000 < ends - LEASE_MS < time.time() * 1000 + 1000
 
@@ -141,51 +141,39 @@ def test_a_partial_commit_gives_the_rest_back(bench: LedgerBench) -> None:
 def test_pieces_of_a_range_remember_the_shard_that_holds_them(bench: LedgerBench) -> None:
     bench.plan(20, 10)
     whole, token = bench.lease()
-    assert bench.ranges.origin(JOB, whole) == whole
     for cut in (3, 7):
         bench.commit(whole, token, done=whole.cut(cut)[0])
-        piece, token = bench.lease()
-        assert piece == RowRange(cut, 10)
-        assert bench.ranges.origin(JOB, piece) == RowRange(0, 10)
-        whole = piece
-    assert bench.ranges.origin(JOB, RowRange(10, 20)) == RowRange(10, 20)
+        token = new_token()
+        piece = bench.claim(token=token)
+        assert piece.rows == RowRange(cut, 10)
+        assert piece.origin == RowRange(0, 10)
+        whole = piece.rows
+    assert bench.claim().origin == RowRange(10, 20)
 
 
 def test_a_partial_commit_clears_the_attempts_of_its_rows(bench: LedgerBench) -> None:
     bench.plan(10, 10)
-    for _ in range(MOST_DEATHS - 1):
-        bench.lease()
-        bench.lapse()
-        bench.ranges.sweep(JOB)
+    for _ in range(2):
+        bench.die()
     rows, token = bench.lease()
+    assert bench.attempts(rows) == 3
     bench.commit(rows, token, done=rows.cut(4)[0])
     assert bench.attempts(rows) == 0
-    bench.lease()
-    bench.lapse()
-    bench.ranges.sweep(JOB)
-    assert bench.status() is Status.IN_PROGRESS
+    assert bench.claim().deaths == 0
 
 
 def test_a_release_is_no_attempt_and_a_death_is(bench: LedgerBench) -> None:
-    bench.plan(10, 10)
-    for _ in range(MOST_DEATHS + 1):
-        rows, token = bench.lease()
-        assert bench.ranges.release(JOB, rows, token) is Answer.OK
-        assert bench.attempts(rows) == 0
-    for deaths in range(1, MOST_DEATHS):
-        bench.lease()
-        bench.lapse()
-        assert bench.ranges.sweep(JOB).expired == 1
-        assert bench.attempts(RowRange(0, 10)) == deaths
+    bench.plan(1, 1)
+    for deaths in range(5):
+        for _ in range(3):
+            token = new_token()
+            claim = bench.claim(token=token)
+            assert claim.deaths == deaths
+            assert bench.ranges.release(JOB, claim.rows, token) is Answer.OK
+        bench.die()
+        assert bench.attempts(RowRange(0, 1)) == deaths + 1
+    # Deaths alone end no job: a lone row becomes an error row, by whoever claims it next.
     assert bench.status() is Status.IN_PROGRESS
-    bench.lease()
-    bench.lapse()
-    bench.ranges.sweep(JOB)
-    record = bench.jobs.find(JOB)
-    assert record is not None
-    assert (record.status, record.outcome) == (Status.FINALIZING, "failed")
-    assert record.error is not None
-    assert record.error["code"] == "worker_lost"
 
 
 def test_a_release_repeated_gives_nothing_back_twice(bench: LedgerBench) -> None:
@@ -213,6 +201,6 @@ def test_jobs_do_not_share_ranges_or_tokens(bench: LedgerBench) -> None:
     bench.plan(10, 10, job=new_job("job_b"))
     rows, token = bench.lease("job_a")
     assert bench.commit(rows, token, job_id="job_b") is Answer.LOST
-    assert bench.ranges.claim("job_b", token) == rows
+    assert bench.claim("job_b", token).rows == rows
     assert bench.commit(rows, token, job_id="job_b") is Answer.FINALIZE
     assert bench.status("job_a") is Status.IN_PROGRESS

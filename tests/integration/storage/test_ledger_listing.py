@@ -8,7 +8,7 @@ import pytest
 
 from jobs.errors import NotFound
 from jobs.ranges import RowRange
-from jobs.states import Priority, Status
+from jobs.states import Lane, Priority, Status
 from storage.ledger import JobFilter, NewJob
 from tests.integration.storage.ledgerbench import START, TENANT, LedgerBench, new_job
 
@@ -43,6 +43,8 @@ def test_a_job_is_read_as_it_was_entered(bench: LedgerBench) -> None:
             metadata={"team": "x", "": ""},
             max_error_rows=None,
             max_error_share=0.5,
+            lane=Lane.BULK,
+            window_ms=60_000,
             created_at=START,
         )
     )
@@ -54,6 +56,7 @@ def test_a_job_is_read_as_it_was_entered(bench: LedgerBench) -> None:
     )
     assert (record.priority, record.metadata) == (Priority.LOW, {"team": "x", "": ""})
     assert (record.status, record.created_at, record.total) == (Status.VALIDATING, START, None)
+    assert (record.lane, record.expires_at) == (Lane.BULK, START + 60_000)
 
 
 def test_a_tenant_sees_no_job_of_another(bench: LedgerBench) -> None:

@@ -10,8 +10,8 @@ import pytest
 from jobs.ids import new_token
 from jobs.states import Priority
 from storage.ledger import Answer
-from storage.ledger.ranges import RESIDENCY_PATIENCE_MS
-from storage.ledger.workers import PRESENCE_MS, SLOT_MS
+from storage.ledger.ranges import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, RESIDENCY_PATIENCE_MS
+from storage.ledger.workers import LONGEST_SLOT_MS, PRESENCE_MS, SLOT_MS
 from tests.integration.storage.ledgerbench import LedgerBench, new_job
 
 
@@ -66,7 +66,7 @@ def test_a_range_given_back_makes_its_job_runnable_again(bench: LedgerBench) -> 
 
 def test_the_sweep_makes_runnable_what_was_forgotten(bench: LedgerBench) -> None:
     bench.plan(10, 10)
-    bench.client.redis.delete("runnable:normal")
+    bench.client.redis.delete("runnable:normal", "runnable:normal:default")
     assert bench.ranges.choose([]) is None
     bench.ranges.sweep("job_a")
     assert serve(bench) == "job_a"
@@ -98,23 +98,42 @@ def test_a_job_that_waited_too_long_goes_before_a_model_that_is_held(bench: Ledg
 
 
 def test_a_job_that_cannot_be_worked_on_lets_others_go_first(bench: LedgerBench) -> None:
-    bench.plan(10, 1, job=new_job("job_a"))
     bench.plan(10, 1, job=new_job("job_b"))
-    assert bench.ranges.choose([]) == "job_a"
-    bench.ranges.defer("job_a", Priority.NORMAL)
+    bench.plan(10, 1, job=new_job("job_a"))
+    assert bench.ranges.choose([]) == "job_a"  # whoever comes is served next
+    assert bench.ranges.defer("job_a", "the hub is away") == FIRST_PAUSE_MS / 1000
+    assert bench.record("job_a").waiting == "the hub is away"
     assert bench.ranges.choose([]) == "job_b"
-    bench.ranges.defer("job_b", Priority.NORMAL)
-    bench.ranges.defer("job_unknown", Priority.NORMAL)
+    bench.now += FIRST_PAUSE_MS // 2
+    bench.ranges.defer("job_b", "so it is")
+    assert bench.ranges.choose([]) is None
+    bench.now += FIRST_PAUSE_MS // 2
     assert bench.ranges.choose([]) == "job_a"
+    assert bench.ranges.defer("job_unknown", "") == 0
+    assert bench.jobs.find("job_unknown") is None
+
+
+def test_the_pause_doubles_up_to_a_limit_until_a_range_is_claimed(bench: LedgerBench) -> None:
+    bench.plan(10, 1)
+    pauses = [bench.ranges.defer("job_a", "") * 1000 for _ in range(9)]
+    assert pauses[:4] == [FIRST_PAUSE_MS * 2**n for n in range(4)]
+    assert pauses[-1] == LONGEST_PAUSE_MS
+    bench.now += LONGEST_PAUSE_MS - 1
+    assert bench.ranges.choose([]) is None
+    bench.now += 1
+    assert serve(bench) == "job_a"
+    assert bench.record("job_a").waiting is None
+    assert bench.ranges.defer("job_a", "") * 1000 == FIRST_PAUSE_MS
 
 
 # --- invitations ---------------------------------------------------------------------------------
 
 
-def invite_all(bench: LedgerBench, workers: int) -> list[str]:
+def invite_all(bench: LedgerBench, idle: int, worker_class: str = "cpu") -> list[str]:
+    """Invite so many idle workers as long as an invitation is wanted; the slots."""
     slots = []
-    while (slot := bench.ledger.workers.invite(workers)) is not None:
-        slots.append(slot)
+    while (invitation := bench.ledger.workers.invite(worker_class, idle)) is not None:
+        slots.append(invitation[0])
     return slots
 
 
@@ -144,26 +163,56 @@ def test_an_invitation_is_accepted_once(bench: LedgerBench) -> None:
     bench.plan(5, 1)
     (slot,) = invite_all(bench, 1)
     workers = bench.ledger.workers
-    assert workers.accept(slot)
-    assert not workers.accept(slot)
-    assert not workers.accept(new_token())
+    assert not workers.accept("cuda", slot)
+    assert workers.accept("cpu", slot)
+    assert not workers.accept("cpu", slot)
+    assert not workers.accept("cpu", new_token())
     assert len(invite_all(bench, 1)) == 1  # the slot is free again
 
 
-def test_an_invitation_that_nobody_took_lapses(bench: LedgerBench) -> None:
+def test_an_invitation_that_nobody_took_lapses_and_the_next_has_more_time(
+    bench: LedgerBench,
+) -> None:
     bench.plan(5, 1)
-    old, new = new_token(), new_token()
+    lives = [SLOT_MS * 2**n for n in range(5)] + [LONGEST_SLOT_MS] * 2
+    (slot,) = invite_all(bench, 1)
+    for life in lives:
+        bench.now += life - 1
+        assert invite_all(bench, 1) == []
+        bench.now += 1
+        (after,) = invite_all(bench, 1)
+        assert not bench.ledger.workers.accept("cpu", slot)
+        slot = after
+    assert bench.ledger.workers.accept("cpu", slot)
+    # One that came is proof that invitations arrive.
+    invite_all(bench, 1)
+    bench.now += SLOT_MS
+    assert len(invite_all(bench, 1)) == 1
 
-    def invite(slot: str) -> bool:
-        return bool(bench.client.call("invite", 1, SLOT_MS, bench.now, slot))
 
-    assert invite(old)
-    bench.now += SLOT_MS - 1
-    assert not invite(new)
-    bench.now += 1
-    assert invite(new)
-    assert not bench.ledger.workers.accept(old)
-    assert bench.ledger.workers.accept(new)
+def test_each_class_of_workers_has_invitations_of_its_own(bench: LedgerBench) -> None:
+    bench.plan(3, 1)
+    assert len(invite_all(bench, 2, "cpu")) == 2
+    assert len(invite_all(bench, 5, "cuda")) == 3
+
+
+def test_an_invitation_goes_to_the_queue_of_what_is_most_urgent(bench: LedgerBench) -> None:
+    bench.plan(2, 1, job=new_job("job_low", priority=Priority.LOW))
+    first = bench.ledger.workers.invite("cpu", 9)
+    assert first is not None
+    assert first[1] is Priority.LOW
+    bench.plan(2, 1, job=new_job("job_high", priority=Priority.HIGH))
+    second = bench.ledger.workers.invite("cpu", 9)
+    assert second is not None
+    assert second[1] is Priority.HIGH
+
+
+def test_a_deferred_job_invites_nobody_until_its_pause_is_over(bench: LedgerBench) -> None:
+    bench.plan(5, 1)
+    bench.ranges.defer("job_a", "the hub is away")
+    assert invite_all(bench, 5) == []
+    bench.now += FIRST_PAUSE_MS
+    assert len(invite_all(bench, 5)) == 5
 
 
 # --- workers -------------------------------------------------------------------------------------
@@ -176,7 +225,7 @@ def test_live_workers_and_their_leaving(bench: LedgerBench) -> None:
     workers.announce("a", {"id": "a", "role": "model", "device_type": "cuda"})
     workers.announce("c", {"id": "c", "role": "control"})
     assert [worker["id"] for worker in workers.live()] == ["a", "b", "c"]
-    assert (workers.count(), workers.count("control")) == (2, 1)
+    assert workers.count() == 2
     workers.leave("a")
     assert [worker["id"] for worker in workers.live()] == ["b", "c"]
 

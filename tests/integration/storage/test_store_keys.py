@@ -10,11 +10,12 @@ from jobs.settings import Settings
 from storage.keys import KeyRing
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
+from tests.integration.storage.ledgerbench import make_whole
 
 
 @pytest.fixture
 def keys(store: ObjectStore, ledger: Ledger) -> KeyRing:
-    ledger.begin_epoch()
+    make_whole(ledger)
     return KeyRing(store, ledger)
 
 
@@ -86,7 +87,7 @@ def test_no_key_is_kept_anywhere(keys: KeyRing, store: ObjectStore, ledger: Ledg
     names = sorted(map(str, ledger.client.redis.scan_iter("*")))
     assert {ledger.client.redis.type(name) for name in names} == {"string"}
     kept += [name + str(ledger.client.redis.get(name)) for name in names]
-    assert len(kept) == 3  # the object, its copy and the epoch
+    assert len(kept) == 5  # the object, two entries of the index, the copy and the epoch
     assert not any(key[-32:] in one for one in kept)
     assert sum(record.hash in one for one in kept) == 2
 

@@ -13,15 +13,19 @@ from jobs.names import JobNames
 from jobs.ranges import RowRange
 from jobs.settings import Settings
 from jobs.spec import JobSpec
-from jobs.states import Priority, Status
-from storage.broker import CONTROL_QUEUE, Broker, make_celery
-from storage.installation import Installation, set_up
+from jobs.states import Lane, Priority, Status
+from storage.broker import Broker, control_queue, make_celery
+from storage.installation import Installation
 from storage.ledger import Ledger
 from storage.ledger.scripts import LedgerClient
 from storage.objects import ObjectStore
+from storage.set_up import set_up
 from storage.submission import Submissions, SubmittedJob
 
 TENANT = "default"
+
+#: Where control workers are asked to plan and finalize a job of few inline rows.
+QUEUE = control_queue(Lane.QUICK)
 
 
 def spec(**more: object) -> JobSpec:
@@ -65,7 +69,7 @@ def test_a_job_is_an_object_then_a_record_then_a_message(
     job = submissions.load(TENANT, record.id)
     assert (job.spec, job.model, job.tenant) == (asked, {"ref": "pkg:weights"}, TENANT)
     assert SubmittedJob.from_json(job.to_json()) == job
-    assert messages.llen(CONTROL_QUEUE) == 1
+    assert messages.llen(QUEUE) == 1
 
 
 def test_without_a_key_every_submission_is_a_job(submissions: Submissions) -> None:
@@ -84,7 +88,7 @@ def test_the_same_key_and_body_give_the_same_job(
     assert again.id == first.id
     assert again.model == {"ref": "registry:m@1"}  # as resolved at first
     assert len(job_objects(store)) == 1
-    assert messages.llen(CONTROL_QUEUE) == 1
+    assert messages.llen(QUEUE) == 1
 
 
 def test_the_same_key_with_another_body_is_a_conflict(
@@ -110,7 +114,7 @@ def test_a_key_outlives_the_ledger(
 ) -> None:
     first, _ = submissions.submit(TENANT, spec(), None, "k1")
     ledger.client.redis.flushall()
-    ledger.begin_epoch()
+    set_up(store, ledger)
     again, new = submissions.submit(TENANT, spec(), None, "k1")
     assert (again.id, new) == (first.id, False)
     with pytest.raises(Conflict):
@@ -123,10 +127,10 @@ def test_a_submission_that_died_half_way_is_finished_by_the_next(
 ) -> None:
     first, _ = submissions.submit(TENANT, spec(), None, "k1")
     ledger.client.redis.delete(f"job:{first.id}")  # as if killed between both writes
-    messages.delete(CONTROL_QUEUE)
+    messages.delete(QUEUE)
     again, new = submissions.submit(TENANT, spec(), None, "k1")
     assert (again.id, new) == (first.id, False)
-    assert messages.llen(CONTROL_QUEUE) == 1
+    assert messages.llen(QUEUE) == 1
 
 
 def test_nothing_is_written_where_the_ledger_is_not_whole(
@@ -136,7 +140,7 @@ def test_nothing_is_written_where_the_ledger_is_not_whole(
     with pytest.raises(Unavailable):
         submissions.submit(TENANT, spec(), None, "k1")
     assert job_objects(store) == []
-    assert messages.llen(CONTROL_QUEUE) == 0
+    assert messages.llen(QUEUE) == 0
 
 
 def test_nothing_is_written_where_the_ledger_is_down(
@@ -179,11 +183,11 @@ def test_a_cancel_is_an_object_then_a_decision(
     submissions: Submissions, store: ObjectStore, messages: redis.Redis
 ) -> None:
     record, _ = submissions.submit(TENANT, spec(), None)
-    messages.delete(CONTROL_QUEUE)
+    messages.delete(QUEUE)
     cancelled = submissions.cancel(TENANT, record.id)
     assert cancelled.status is Status.CANCELLING
     assert store.exists(JobNames(TENANT, record.id).cancel)
-    assert messages.llen(CONTROL_QUEUE) == 1
+    assert messages.llen(QUEUE) == 1
     assert submissions.cancel(TENANT, record.id).status is Status.CANCELLING
 
 
