@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 import zstandard
@@ -23,6 +23,9 @@ from storage.objects import ObjectStore
 
 #: zstd's level for shards and parts: about 500 MB/s, and close to gzip's size.
 _LEVEL = 3
+
+#: Compressed bytes of a shard that are decoded at once.
+_SLICE = 16 << 10
 
 
 NO_USAGE = Usage()
@@ -81,36 +84,86 @@ class PartHeader:
         )
 
 
+@dataclass
+class PartLines:
+    """The lines of a part as they are made, joined at once.
+
+    A list of them would cost several times their size: a line of JSON comes in a buffer larger than itself.
+    """
+
+    results: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
+    result_count: int = 0
+    error_count: int = 0
+
+    def add_result(self, line: bytes) -> None:
+        """The next row has a result."""
+        self.results += line
+        self.result_count += 1
+
+    def add_error(self, line: bytes) -> None:
+        """The next row has an error."""
+        self.errors += line
+        self.error_count += 1
+
+    def __len__(self) -> int:
+        """Rows so far."""
+        return self.result_count + self.error_count
+
+    def encode(
+        self,
+        rows: RowRange,
+        *,
+        generation: int = 1,
+        usage: Usage = NO_USAGE,
+        device_ms: int = 0,
+    ) -> bytes:
+        """The object of a part.
+
+        Raises:
+            ValueError: not every row of the range has its line.
+        """
+        if len(self) != len(rows):
+            raise ValueError(
+                f"{self.result_count} results and {self.error_count} errors for rows {rows}"
+            )
+        digest = hashlib.sha256(self.results)
+        digest.update(self.errors)
+        header = PartHeader(
+            rows=rows,
+            results=self.result_count,
+            errors=self.error_count,
+            results_bytes=len(self.results),
+            errors_bytes=len(self.errors),
+            sha256=digest.hexdigest(),
+            generation=generation,
+            usage=usage,
+            device_ms=device_ms,
+        )
+        return _compressed(header.encode(), self.results, self.errors)
+
+
 def encode_part(
     rows: RowRange,
-    results: list[bytes],
-    errors: list[bytes],
+    results: Iterable[bytes],
+    errors: Iterable[bytes],
     *,
     generation: int = 1,
     usage: Usage = NO_USAGE,
     device_ms: int = 0,
 ) -> bytes:
-    """The object of a part. Every row of the range has its line in exactly one of both lists."""
-    if len(results) + len(errors) != len(rows):
-        raise ValueError(f"{len(results)} results and {len(errors)} errors for rows {rows}")
-    first, second = b"".join(results), b"".join(errors)
-    header = PartHeader(
-        rows=rows,
-        results=len(results),
-        errors=len(errors),
-        results_bytes=len(first),
-        errors_bytes=len(second),
-        sha256=hashlib.sha256(first + second).hexdigest(),
-        generation=generation,
-        usage=usage,
-        device_ms=device_ms,
-    )
-    return _compressed(header.encode() + first + second)
+    """The object of a part. Every row of the range has its line in exactly one of both."""
+    lines = PartLines()
+    for line in results:
+        lines.add_result(line)
+    for line in errors:
+        lines.add_error(line)
+    return lines.encode(rows, generation=generation, usage=usage, device_ms=device_ms)
 
 
-def encode_shard(lines: Iterable[bytes]) -> bytes:
-    """The object of a shard."""
-    return _compressed(b"".join(lines))
+def encode_shard(lines: Iterable[bytes | bytearray]) -> bytes:
+    """The object of a shard, from lines or blocks of lines."""
+    return _compressed(*lines)
 
 
 def decode_shard(data: bytes) -> list[Row | BadRow]:
@@ -119,7 +172,7 @@ def decode_shard(data: bytes) -> list[Row | BadRow]:
     Raises:
         DamagedPart: it is not what was written.
     """
-    return [decode_shard_row(line) for line in shard_text(data).splitlines()]
+    return list(iterate_shard(data))
 
 
 def shard_text(data: bytes) -> bytes:
@@ -131,9 +184,26 @@ def shard_text(data: bytes) -> bytes:
     return b"".join(_decompressed([data]))
 
 
-def _compressed(data: bytes) -> bytes:
+def iterate_shard(data: bytes) -> Iterator[Row | BadRow]:
+    """The rows of a shard, in order, each decoded when it is asked for.
+
+    Raises:
+        DamagedPart: while iterating: it is not what was written.
+    """
+    slices = (data[at : at + _SLICE] for at in range(0, len(data), _SLICE))
+    unfinished = b""
+    for piece in _decompressed(slices):
+        lines = (unfinished + piece).split(b"\n")
+        unfinished = lines.pop()
+        yield from map(decode_shard_row, lines)
+
+
+def _compressed(*blocks: bytes | bytearray) -> bytes:
     # zstd's own checksum also covers the header of a part, which the SHA-256 in it cannot.
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(data)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    # A size given beforehand stands in the frame's header; see shard_bytes.
+    frame = compressor.compressobj(size=sum(map(len, blocks)))
+    return b"".join([*map(frame.compress, blocks), frame.flush()])
 
 
 def shard_bytes(data: bytes) -> int:

@@ -29,14 +29,17 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[bytes | LongLin
                 held += lines[0]
                 lines[0] = bytes(held)
                 held.clear()
-            returns = b"\r" in piece or lines[0].endswith(b"\r")
-            for line in lines:
-                text = line.removesuffix(b"\r") if returns else line
-                if dropped or len(text) > limit:
-                    yield LongLine(dropped + len(text))
-                    dropped = 0
-                else:
-                    yield text
+            if b"\r" in piece or lines[0].endswith(b"\r"):
+                lines = [line.removesuffix(b"\r") for line in lines]
+            if dropped or len(lines[0]) > limit:
+                yield LongLine(dropped + len(lines[0]))
+                dropped = 0
+                del lines[0]
+            # No other line is longer than the piece that holds it.
+            if len(piece) <= limit:
+                yield from lines
+            else:
+                yield from (line if len(line) <= limit else LongLine(len(line)) for line in lines)
         held += unfinished
         if len(held) > limit + 1:  # one more, as the last byte may be the \r of a line end
             dropped += len(held) - 1

@@ -50,11 +50,12 @@ def row_from_object(
     if not isinstance(value, dict):
         reason = f"expected a JSON object, found {_json_type(value)}"
         return BadRow(index, RowFailure("not_an_object", reason), source, line)
-    text = value.get(options.text_field)
-    custom_id, failure = custom_id_of(value.get(options.id_field), options.id_field)
+    text, custom_id, failure = value.get(options.text_field), value.get(options.id_field), None
+    if custom_id is not None:
+        custom_id, failure = custom_id_of(custom_id, options.id_field)
     if isinstance(text, str):
         failure = text_failure(text, options) or failure
-        fields = {}
+        fields: dict[str, Any] = {}
         if options.kept:
             fields = {name: value[name] for name in options.kept if name in value}
             failure = failure or _fields_failure(fields)
@@ -75,12 +76,12 @@ def custom_id_of(value: object, name: str) -> tuple[str | None, RowFailure | Non
     if value is None:
         return None, None
     if isinstance(value, str):
+        if len(value) <= MAX_CUSTOM_ID and "\0" not in value:
+            return value, None
         if len(value) > MAX_CUSTOM_ID:
             found = f"at most {MAX_CUSTOM_ID} characters are allowed, found {len(value)}"
             return None, RowFailure("invalid_custom_id", f"field {quoted(name)}: {found}")
-        if "\0" in value:
-            return None, _nul_failure(name, value)
-        return value, None
+        return None, _nul_failure(name, value)
     if _is_integer(value) and not isinstance(value, bool):
         return str(value), None
     expected = "expected a string or an integer of at most 64 bits"
