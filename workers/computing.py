@@ -16,6 +16,7 @@ from jobs.names import JobNames
 from jobs.ranges import RowRange
 from jobs.rows import (
     BadRow,
+    ModelProduct,
     Outcome,
     Row,
     RowFailure,
@@ -25,7 +26,7 @@ from jobs.rows import (
     result_line,
 )
 from storage.ledger import Answer, Claim
-from storage.parts import decode_shard, encode_part, shard_bytes
+from storage.parts import PartLines, decode_shard, shard_bytes
 from storage.submission import SubmittedJob
 from workers.failing import kind_faults
 from workers.lease import Drain, Lease
@@ -64,16 +65,21 @@ class Work:
 
     rows: RowRange
     row_bytes: float  #: average size of a row in the shard
-    results: list[bytes] = field(default_factory=list)
-    errors: list[bytes] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
+    lines: PartLines = field(default_factory=PartLines)
+    input_tokens: int = 0
+    output_tokens: int = 0
     seconds: float = 0.0
 
     @property
     def done(self) -> RowRange | None:
         """The rows computed, or None when there are none yet."""
-        count = len(self.results) + len(self.errors)
+        count = len(self.lines)
         return RowRange(self.rows.start, self.rows.start + count) if count else None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all rows computed."""
+        return Usage(self.input_tokens, self.output_tokens)
 
 
 class Hand:
@@ -131,7 +137,7 @@ class RangeComputer:
         work = Work(lease.rows, row_bytes)
         if claim.deaths >= _MOST_DEATHS and len(shard) == 1:
             failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
-            work.errors.append(error_line(shard[0], failure))
+            work.lines.add_error(error_line(shard[0], failure))
             self._commit(opened, lease, work)
             return
         size = opened.kind.window_rows
@@ -200,24 +206,23 @@ class RangeComputer:
                 f"kind {opened.kind.name} gave {len(outcomes)} outcomes for {len(good)} rows",
             )
         carry = tuple(opened.job.spec.input.carry)
-        by_index = dict(zip((row.index for row in good), outcomes, strict=True))
+        lines, following = work.lines, iter(outcomes)
         for row in window:
             if isinstance(row, BadRow):
-                work.errors.append(error_line(row, row.failure))
+                lines.add_error(error_line(row, row.failure))
                 continue
-            outcome = by_index[row.index]
+            outcome = next(following)
             if isinstance(outcome, RowFailure):
-                work.errors.append(error_line(row, outcome))
-            else:
-                success = self._published(opened, outcome)
-                work.results.append(result_line(row, success, carry))
-                work.usage += outcome.usage
+                lines.add_error(error_line(row, outcome))
+                continue
+            if outcome.product is not None:
+                outcome = self._published(opened, outcome, outcome.product)
+            lines.add_result(result_line(row, outcome, carry))
+            work.input_tokens += outcome.usage.input_tokens
+            work.output_tokens += outcome.usage.output_tokens
 
-    def _published(self, opened: OpenJob, success: Success) -> Success:
-        """The same success; a model that it made is in the registry then, and named in its output."""
-        product = success.product
-        if product is None:
-            return success
+    def _published(self, opened: OpenJob, success: Success, product: ModelProduct) -> Success:
+        """The same success, with the model that it made in the registry and named in its output."""
         version = self._runtime.registry.publish(
             opened.job.tenant,
             product.name,
@@ -235,10 +240,8 @@ class RangeComputer:
             ledger.ranges.release(lease.job_id, lease.rows, lease.token)
             return
         device_ms = round(work.seconds * 1000)
-        part = encode_part(
+        part = work.lines.encode(
             done,
-            work.results,
-            work.errors,
             generation=opened.names.generation,
             usage=work.usage,
             device_ms=device_ms,
@@ -251,8 +254,8 @@ class RangeComputer:
                 lease.rows,
                 lease.token,
                 done=done,
-                results=len(work.results),
-                errors=len(work.errors),
+                results=work.lines.result_count,
+                errors=work.lines.error_count,
                 usage=work.usage,
                 device_ms=device_ms,
             ),
@@ -266,7 +269,7 @@ class RangeComputer:
             rows=str(done),
             answer=answer.value,
             seconds=round(work.seconds, 2),
-            errors=len(work.errors),
+            errors=work.lines.error_count,
         )
 
     def _measure(self, opened: OpenJob, work: Work) -> None:

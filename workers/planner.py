@@ -41,6 +41,9 @@ _PAUSE_SECONDS = 2.0
 #: Seconds between two looks for idle workers.
 _INVITE_SECONDS = 0.2
 
+#: Rows between two looks whether this planner still counts.
+_ROWS_BETWEEN_CHECKS = 256
+
 #: Rows among which repeated custom_ids are counted; bounds the memory that counting takes.
 _COUNTED_ROWS = 200_000
 
@@ -52,10 +55,10 @@ class DuplicateCounter:
     repeated: int = 0
     _seen: set[int] = field(default_factory=set)
 
-    def count(self, row: Row | BadRow) -> None:
-        if row.custom_id is None or row.index >= _COUNTED_ROWS:
+    def count(self, index: int, custom_id: str) -> None:
+        if index >= _COUNTED_ROWS:
             return
-        key = hash(row.custom_id)
+        key = hash(custom_id)
         if key in self._seen:
             self.repeated += 1
         self._seen.add(key)
@@ -225,12 +228,17 @@ class _Planning:
         """Each row of the input with its index, checked, as a line of a shard."""
         spec, settings = self._job.spec.input, self._runtime.settings
         options = read_options(settings, spec, kind.fields)
+        checks = type(kind).check is not Kind.check
         for row in stream_rows(self._runtime.store, spec, plan.sources, settings, options):
-            self._role.check()
-            self._duplicates.count(row)
+            if row.index % _ROWS_BETWEEN_CHECKS == 0:
+                self._role.check()
+            if row.custom_id is not None:
+                self._duplicates.count(row.index, row.custom_id)
             checked: Row | BadRow = row
-            if isinstance(row, Row) and (failure := _check(kind, row, params)) is not None:
-                checked = BadRow(row.index, failure, row.source, row.line, row.custom_id)
+            if checks and isinstance(row, Row):
+                failure = _check(kind, row, params)
+                if failure is not None:
+                    checked = BadRow(row.index, failure, row.source, row.line, row.custom_id)
             yield row.index, encode_shard_row(checked)
 
     def _all_lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,7 @@ from storage.ledger.scripts import Argument, LedgerClient, ledger_faults
 PRESENCE_MS = 15_000
 
 #: Life of an invitation, in ms: at first, and at most. It doubles each time that one lapses.
-SLOT_MS, LONGEST_SLOT_MS = 2_000, 60_000
+SLOT_MS, LONGEST_SLOT_MS = 2_000, 20_000
 
 #: Weight of a new measurement in the average speed.
 _SPEED_WEIGHT = 0.3

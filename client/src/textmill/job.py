@@ -75,7 +75,9 @@ class Job:
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    expires_at: datetime | None = None  #: when its completion window passes
     attempts: int = 1
+    waiting: str | None = None  #: what keeps it from going on just now
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _jobs: Jobs = field(repr=False, compare=False)
@@ -194,7 +196,9 @@ def to_job(raw: Mapping[str, Any], jobs: Jobs) -> Job:
         created_at=parse_time(raw.get("created_at")),
         started_at=parse_time(raw.get("started_at")),
         ended_at=parse_time(raw.get("ended_at")),
+        expires_at=parse_time(raw.get("expires_at")),
         attempts=raw.get("attempts") or 1,
+        waiting=raw.get("waiting"),
         error=error
         and JobError(
             code=error.get("code") or "failed",

@@ -37,6 +37,8 @@ def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> 
         parts.append(facts)
     if job.model:
         parts.append(_model(job))
+    if job.waiting and not job.ended:
+        parts += [Text(), Text(f"waiting: {plain(job.waiting)}", style="yellow")]
     if job.error is not None:
         parts += [Text(), Text(f"{job.error.code}: {plain(job.error.message)}", style="red")]
     panel = Panel(
