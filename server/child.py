@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -49,9 +49,12 @@ class Child:
     leash: it is killed when the supervisor ends, however that happens.
     """
 
-    def __init__(self, spec: ChildSpec, log_dir: Path) -> None:
+    def __init__(self, spec: ChildSpec, log_dir: Path | None) -> None:
+        """Args:
+        log_dir: where its log goes; None: wherever the supervisor's own output goes.
+        """
         self.spec = spec
-        self.log_path = log_dir / f"{spec.name}.log"
+        self.log_path = None if log_dir is None else log_dir / f"{spec.name}.log"
         self.started_at = 0.0  #: monotonic clock
         self.ready_at: float | None = None  #: monotonic clock; None while not ready
         self.next_probe = 0.0  #: monotonic clock
@@ -79,7 +82,7 @@ class Child:
                 leashed(self.spec.command, nice=self.spec.nice),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=None if log is None else subprocess.STDOUT,
                 cwd=self.spec.cwd,
                 env=environment,
                 pass_fds=tuple(self.spec.pass_fds),
@@ -126,6 +129,8 @@ class Child:
 
     def log_tail(self) -> str:
         """The last lines logged since the first start."""
+        if self.log_path is None:
+            return ""
         with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             begin = self._log_offset or 0
@@ -134,14 +139,19 @@ class Child:
             return "\n".join(text.splitlines()[-TAIL_LINES:])
         return ""
 
-    def _open_log(self) -> BinaryIO:
+    @contextlib.contextmanager
+    def _open_log(self) -> Iterator[BinaryIO | None]:
+        if self.log_path is None:
+            yield None
+            return
         with contextlib.suppress(FileNotFoundError):
             if self.log_path.stat().st_size > LOG_BYTES:
                 self.log_path.replace(self.log_path.with_suffix(".log.1"))
         descriptor = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         if self._log_offset is None:
             self._log_offset = os.fstat(descriptor).st_size
-        return os.fdopen(descriptor, "ab", buffering=0)
+        with os.fdopen(descriptor, "ab", buffering=0) as log:
+            yield log
 
 
 def describe_exit(status: int) -> str:

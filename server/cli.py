@@ -111,20 +111,22 @@ def api() -> None:
 @click.option(
     "--lane",
     type=click.Choice([lane.value for lane in Lane]),
-    default=Lane.BULK.value,
-    show_default=True,
-    help="With --control: small jobs, or large ones.",
+    default=None,
+    help="With --control: only small jobs, or only large ones; by default a process for each.",
 )
 @click.option("--devices", default=None, help="auto, cpu or cuda:0,cuda:1,…")
 @_reports_errors
-def worker(control: bool, lane: str, devices: str | None) -> None:
+def worker(control: bool, lane: str | None, devices: str | None) -> None:
     """Run models on the devices of this host, or with --control plan and finalize."""
     from server.roles import worker as role  # noqa: PLC0415
 
     settings = Settings()
     configure_logs(settings)
     if control:
-        role.run_control_worker(settings, Lane(lane))
+        if lane is None:
+            role.supervise_control_workers()
+        else:
+            role.run_control_worker(settings, Lane(lane))
     elif settings.device is not None and devices is None:
         role.run_model_worker(settings, Device(**orjson.loads(settings.device)))
     else:

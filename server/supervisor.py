@@ -68,7 +68,7 @@ class Supervisor:
 
     Args:
         specs: in the order of starting; each waits until the one before it is ready.
-        log_dir: made where it does not exist.
+        log_dir: made where it does not exist; None: children write where this process does.
         announce: called with every event, from the loop.
 
     Raises:
@@ -76,7 +76,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, specs: Sequence[ChildSpec], log_dir: Path, announce: Callable[[Event], None]
+        self, specs: Sequence[ChildSpec], log_dir: Path | None, announce: Callable[[Event], None]
     ) -> None:
         names = [spec.name for spec in specs]
         if len(set(names)) != len(names):
@@ -147,7 +147,8 @@ class Supervisor:
         Raises:
             StartFailed: a child died too often or was not ready in time; all are stopped.
         """
-        self._log_dir.mkdir(parents=True, exist_ok=True)
+        if self._log_dir is not None:
+            self._log_dir.mkdir(parents=True, exist_ok=True)
         try:
             for child in self._children.values():
                 self._first_start = child

@@ -147,7 +147,17 @@ def supervise_model_workers(settings: Settings, devices: Sequence[Device]) -> No
         )
         for number, device in enumerate(devices)
     ]
-    Supervisor(specs, settings.data_dir / "logs", _log_event).run()
+    Supervisor(specs, None, _log_event).run()
+
+
+def supervise_control_workers() -> None:
+    """A control worker for each lane, restarted when it dies, until a signal stops them all."""
+    command = [sys.executable, "-m", "server", "worker", "--control", "--lane"]
+    specs = [
+        ChildSpec(name=f"control-{lane}", command=[*command, lane.value], stop_timeout=8.0)
+        for lane in Lane
+    ]
+    Supervisor(specs, None, _log_event).run()
 
 
 def _log_event(event: Event) -> None:
