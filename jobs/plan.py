@@ -24,7 +24,7 @@ class Source(BaseModel):
     etag: str
     size: int  #: bytes, as stored
     format: InputFormat
-    compression: str | None = None  #: ``gzip`` or None
+    compression: str | None = None  #: ``gzip``, ``zstd`` or None
 
 
 class CutRule(BaseModel):

@@ -20,7 +20,10 @@ from jobs.states import Priority
 MAX_INLINE_ROWS = 1_000
 MAX_INLINE_BYTES = 1 << 20
 
-InputFormat = Literal["jsonl", "csv", "tsv", "text", "documents"]
+#: Formats that are read from their first byte to their last.
+StreamedFormat = Literal["jsonl", "csv", "tsv", "text", "documents"]
+
+InputFormat = Literal[StreamedFormat, "parquet"]
 
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -53,7 +56,7 @@ class InputSpec(_Strict):
     format: InputFormat | None = Field(
         default=None,
         description="Format of the file or objects; by default from the name's ending. `text` is a row a "
-        "line, `documents` a row a file.",
+        "line, `documents` a row a file. A name's ending `.gz` or `.zst` says how it is compressed.",
         examples=["jsonl"],
     )
     text_field: FieldName = Field(

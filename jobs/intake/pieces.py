@@ -17,7 +17,8 @@ _FOREIGN = {
     b"\xfe\xff": "is UTF-16; convert it to UTF-8",
     b"\x00\x00\xfe\xff": "is UTF-32; convert it to UTF-8",
     b"\x1f\x8b": "is compressed with gzip; give it a name that ends in .gz",
-    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard; decompress it or use gzip",
+    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard; give it a name that ends in .zst",
+    b"PAR1\x15": "is Parquet; set input.format to 'parquet' or give it a name that ends in .parquet",
 }
 _LONGEST_MARK = max(map(len, _FOREIGN))
 

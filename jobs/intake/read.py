@@ -10,13 +10,13 @@ from jobs.intake.pieces import rechunk, without_mark
 from jobs.intake.plain import document_rows, line_rows
 from jobs.intake.tables import table_rows
 from jobs.rows import BadRow, Row
-from jobs.spec import InputFormat
+from jobs.spec import StreamedFormat
 
 
 def read_rows(
     chunks: Iterable[bytes],
     *,
-    format: InputFormat,  # noqa: A002  # the name it has in submissions
+    format: StreamedFormat,  # noqa: A002  # the name it has in submissions
     source: str,
     first_index: int,
     options: ReadOptions,

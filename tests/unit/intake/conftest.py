@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from jobs.intake import ReadOptions, read_rows
 from jobs.rows import BadRow, Row
-from jobs.spec import InputFormat
+from jobs.spec import StreamedFormat
 
 Read = Callable[..., list[Row | BadRow]]
 
@@ -22,7 +22,7 @@ settings.load_profile("no-deadline")
 def read() -> Read:
     """Read all rows of some bytes, given in one chunk; further arguments are options."""
 
-    def _read(data: bytes, form: InputFormat, **options: object) -> list[Row | BadRow]:
+    def _read(data: bytes, form: StreamedFormat, **options: object) -> list[Row | BadRow]:
         return list(
             read_rows(
                 [data],

@@ -14,10 +14,10 @@ from jobs.errors import JobFailure
 from jobs.intake import ReadOptions, read_rows
 from jobs.intake.pieces import PIECE, rechunk
 from jobs.rows import BadRow, Row
-from jobs.spec import InputFormat
+from jobs.spec import StreamedFormat
 
 MIB = 1 << 20
-FORMATS: list[InputFormat] = ["jsonl", "csv", "tsv", "text", "documents"]
+FORMATS: list[StreamedFormat] = ["jsonl", "csv", "tsv", "text", "documents"]
 #: What breaks parsers when a chunk ends inside or beside it.
 FRAGMENTS = [
     b"\n", b"\r\n", b"\r", b'"', b'""', b",", b"\t", b'",', b',"', b"a", b"bb bb", b" ", b"\0", b"\xff",
@@ -31,7 +31,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
-def rows_of(pieces: Iterable[bytes], form: InputFormat) -> list[Row | BadRow] | str:
+def rows_of(pieces: Iterable[bytes], form: StreamedFormat) -> list[Row | BadRow] | str:
     """The rows, or what the job fails of."""
     options = ReadOptions(max_row_bytes=24, keep=frozenset({"custom_id"}))
     try:
@@ -57,7 +57,7 @@ BODIES = [
 ]  # fmt: skip
 
 
-def check(data: bytes, pieces: list[bytes], form: InputFormat) -> None:
+def check(data: bytes, pieces: list[bytes], form: StreamedFormat) -> None:
     # The pieces as they are: in small inputs, rechunk would join them all.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.intake.read.rechunk", iter)
@@ -72,7 +72,7 @@ def check(data: bytes, pieces: list[bytes], form: InputFormat) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
-def test_a_chunk_may_end_anywhere(form: InputFormat, mark: bytes) -> None:
+def test_a_chunk_may_end_anywhere(form: StreamedFormat, mark: bytes) -> None:
     for body in BODIES:
         data = mark + HEADERS.get(form, b"") + body
         check(data, [data[at : at + 1] for at in range(len(data))], form)
@@ -85,7 +85,7 @@ def test_a_chunk_may_end_anywhere(form: InputFormat, mark: bytes) -> None:
     st.lists(st.sampled_from(FRAGMENTS), max_size=24).map(b"".join) | st.binary(max_size=80),
     st.lists(st.integers(0, 1000), max_size=12) | st.just(range(1000)),
 )
-def test_chunks_do_not_matter(form: InputFormat, body: bytes, places: Iterable[int]) -> None:
+def test_chunks_do_not_matter(form: StreamedFormat, body: bytes, places: Iterable[int]) -> None:
     data = HEADERS.get(form, b"") + body
     check(data, cut(data, places), form)
 
@@ -106,7 +106,7 @@ def test_tiny_chunks_are_joined() -> None:
     assert len(list(rechunk(repeat(b"ab", PIECE)))) == 2
 
 
-def long_line(form: InputFormat) -> Iterator[bytes]:
+def long_line(form: StreamedFormat) -> Iterator[bytes]:
     """200 MB without a line end, then a good row."""
     begin = {"jsonl": b'{"text": "', "csv": b'text\n"', "tsv": b"text\n"}.get(form, b"")
     end = {"jsonl": b'"}\n{"text": "last"}', "csv": b'"\nlast'}.get(form, b"\nlast")
@@ -114,7 +114,7 @@ def long_line(form: InputFormat) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_row_of_200_mb_is_not_held(form: InputFormat) -> None:
+def test_a_row_of_200_mb_is_not_held(form: StreamedFormat) -> None:
     options = ReadOptions()
     tracemalloc.start()
     try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import JobFailure
 from jobs.intake import expand
-from jobs.intake.expand import FREE_EXPANSION, MAX_PIECE
+from jobs.intake.expansion import FREE_EXPANSION, MAX_PIECE
 
 MIB = 1 << 20
 
