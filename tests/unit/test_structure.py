@@ -77,10 +77,12 @@ def test_every_script_says_what_it_takes_and_gives(script: Path) -> None:
         if not line.startswith("--"):
             break
         header.append(line.removeprefix("-- "))
-    assert header[0].endswith((".", ",")), "a sentence of what it does comes first"
+    said = " ".join(header).partition("ARGV: ")[0].strip()
+    assert said.endswith("."), "what it does comes first, in whole sentences"
     assert any(line.startswith("ARGV: ") for line in header)
     assert any(line.startswith("Returns ") for line in header)
-    assert "require_epoch()" in rest[len(header)], "nothing comes before the check of the epoch"
+    checks = ("require_epoch()", "require_restorer(", "redis.call('GET', 'ledger:rebuild')")
+    assert any(check in rest[len(header)] for check in checks), "a check of the epoch comes first"
 
 
 def test_the_common_part_names_every_key() -> None:

@@ -69,7 +69,9 @@ def test_the_public_form() -> None:
         "created_at": "1970-01-01T00:00:01.000Z",
         "started_at": "1970-01-01T00:00:10.000Z",
         "ended_at": None,
+        "expires_at": None,
         "attempts": 1,
+        "waiting": None,
         "usage": {"input_tokens": 7, "output_tokens": 8, "device_seconds": 1.234},
         "error": None,
         "warnings": [],
@@ -78,6 +80,7 @@ def test_the_public_form() -> None:
             "results": "/v1/jobs/job_x/results",
             "errors": "/v1/jobs/job_x/errors",
             "cancel": "/v1/jobs/job_x/cancel",
+            "retry": "/v1/jobs/job_x/retry",
         },
     }
     assert "tenant" not in json.dumps(shown)
