@@ -77,11 +77,10 @@ class Sweeper:
         Raises:
             Unavailable: the ledger is away.
         """
-        since = self._ledger.ranges.watch(self._gap)
-        if since != self._seen_since:
-            # Another server, or one that came back: it may have forgotten its last second.
-            self._seen_since, self._replay_due = since, 0.0
+        watched = self._watch()
         for job_id in self._ledger.jobs.active():
+            if time.monotonic() - watched > self._seconds:
+                watched = self._watch()  # a long round is no gap
             found = self._ledger.ranges.sweep(job_id)
             if found.expired:
                 log.warning("leases expired", job=job_id, ranges=found.expired)
@@ -92,12 +91,18 @@ class Sweeper:
                 self._broker.finalize(job_id, found.lane)
         invite_idle(self._ledger, self._broker)
 
+    def _watch(self) -> float:
+        since = self._ledger.ranges.watch(self._gap)
+        if since != self._seen_since:
+            # Another server, or one that came back: it may have forgotten its last second.
+            self._seen_since, self._replay_due = since, 0.0
+        return time.monotonic()
+
     def _look_back(self) -> None:
         """Enter again what the ledger forgot of the last minutes; drop what is too old to be forgotten."""
         moment = time.monotonic()
         if moment >= self._replay_due:
-            for intent in self._intents.since(self._ledger.now() - REPLAY_WINDOW_MS):
-                self._replay.replay(intent)
+            self._replay.replay(self._intents.since(self._ledger.now() - REPLAY_WINDOW_MS))
             self._replay_due = moment + REPLAY_SECONDS
         if moment >= self._prune_due:
             self._intents.prune(self._ledger.now() - _KEPT_MS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import structlog
 
 from jobs.ids import new_token
@@ -17,6 +20,9 @@ from storage.submission import newest_retry, remove_objects
 
 log = structlog.get_logger(__name__)
 
+#: Intents compared with the ledger in one call.
+_BATCH = 200
+
 
 class Replay:
     """Compares intents with the ledger. Harmless where nothing was forgotten, and when done by two at once."""
@@ -27,26 +33,36 @@ class Replay:
         self._broker = broker
         self._keys = KeyRing(store, ledger)
 
-    def replay(self, intent: Intent) -> bool:
-        """Make the ledger follow an intent; whether it had not.
+    def replay(self, intents: Iterator[Intent]) -> int:
+        """Make the ledger follow intents, in order; how many it had not followed.
 
         Raises:
             Unavailable: store or ledger are away.
         """
+        count = 0
+        while batch := list(islice(intents, _BATCH)):
+            known = self._ledger.jobs.known([intent.subject for intent in batch])
+            for intent in batch:
+                if intent.act is Act.SUBMIT and intent.subject in known:
+                    continue
+                if self._follow(intent):
+                    log.warning("entered again", act=intent.act.value, subject=intent.subject)
+                    count += 1
+        return count
+
+    def _follow(self, intent: Intent) -> bool:
+        """Make the ledger follow one intent; whether it had not."""
         match intent.act:
             case Act.SUBMIT:
-                done = self._submit(intent)
+                return self._submit(intent)
             case Act.CANCEL:
-                done = self._cancel(intent)
+                return self._cancel(intent)
             case Act.RETRY:
-                done = self._retry(intent)
+                return self._retry(intent)
             case Act.DELETE:
-                done = self._delete(intent)
+                return self._delete(intent)
             case Act.KEY:
-                done = self._keys.refresh(intent.tenant, intent.subject)
-        if done:
-            log.warning("entered again", act=intent.act.value, subject=intent.subject)
-        return done
+                return self._keys.refresh(intent.tenant, intent.subject)
 
     def _submit(self, intent: Intent) -> bool:
         if self._ledger.jobs.known([intent.subject]):

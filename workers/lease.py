@@ -24,6 +24,10 @@ _BEAT_SECONDS = 1.0
 GIVE_BACK_SECONDS = 3.0
 
 
+#: Seconds between two tries to give a range back.
+_INSIST_SECONDS = 0.5
+
+
 class LeaseLost(Exception):
     """The range belongs to somebody else, or may by now: what was computed must be dropped."""
 
@@ -34,6 +38,28 @@ class JobStopped(Exception):
 
 class Drain(Exception):
     """The worker must stop soon: commit what is done and give the rest back."""
+
+
+def give_back(ledger: Ledger, job_id: str, rows: RowRange, token: str) -> None:
+    """Give a range back as it was; where the ledger is away, as soon as it is there again.
+
+    An outage is nobody's death, so it must not look like one. Nothing happens where the range is somebody else's.
+    """
+
+    def release() -> bool:
+        try:
+            ledger.ranges.release(job_id, rows, token)
+        except Unavailable as error:
+            log.warning("not given back yet", job=job_id, rows=str(rows), reason=error.detail)
+            return False
+        return True
+
+    def insist() -> None:
+        while not release():
+            time.sleep(_INSIST_SECONDS)
+
+    if not release():
+        threading.Thread(target=insist, name=f"give back {rows}", daemon=True).start()
 
 
 class Lease:
@@ -123,7 +149,8 @@ class Lease:
             if self.draining.is_set():
                 self._asked_to_drain = self._asked_to_drain or now
                 if now - self._asked_to_drain >= GIVE_BACK_SECONDS - pause:
-                    self._give_back()
+                    give_back(self._ledger, self.job_id, self.rows, self.token)
+                    self._answer = Answer.LOST
                     return
 
     def _beat(self, hand: RowRange | None = None) -> None:
@@ -138,10 +165,3 @@ class Lease:
         # Once asked to yield, it stays so: the ledger asks one worker, once.
         if self._answer is not Answer.YIELD or answer is not Answer.OK:
             self._answer = answer
-
-    def _give_back(self) -> None:
-        try:
-            self._ledger.ranges.release(self.job_id, self.rows, self.token)
-        except Unavailable as error:
-            log.warning("not given back", job=self.job_id, reason=error.detail)
-        self._answer = Answer.LOST

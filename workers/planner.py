@@ -120,9 +120,23 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
         log.info("planner replaced", job=job_id)
     except (JobFailure, InvalidRequest) as failure:
         fail_job(runtime, job_id, failure)
+        _end_expired(runtime, record, token)
     except Unavailable as error:
         log.warning("planning waits", job=job_id, reason=error.detail)
         ranges.pause(job_id, "planner", token, _PAUSE_SECONDS, error.detail)
+
+
+def _end_expired(runtime: Runtime, record: JobRecord, token: str) -> None:
+    """Where a job expired before its planning failed, let what was planned by then be all there is."""
+    ranges = runtime.ledger.ranges
+    if ranges.plan_begin(record.id, token) is not Answer.OK:
+        return  # the failure stands, or somebody else is at it
+    names = JobNames(record.tenant, record.id, record.attempts)
+    planned = max((rows.stop for rows in planned_ranges(runtime.store, names)), default=0)
+    sealed = {"rows": planned, "warnings": []}
+    runtime.store.put(names.sealed, orjson.dumps(sealed), "application/json")
+    if ranges.seal(record.id, token, planned, "[]") is Answer.FINALIZE:
+        runtime.broker.finalize(record.id, record.lane)
 
 
 class _Planning:

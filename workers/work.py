@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -20,7 +19,7 @@ from nlp.cache import ModelCache
 from storage.submission import SubmittedJob
 from workers.computing import OpenJob, RangeComputer
 from workers.failing import fail_job, kind_faults
-from workers.lease import JobStopped, Lease, LeaseLost
+from workers.lease import JobStopped, Lease, LeaseLost, give_back
 from workers.model_files import ModelFiles
 from workers.presence import Presence
 from workers.runtime import Runtime
@@ -109,14 +108,12 @@ class ModelWorker:
                 self._computer.compute(opened, lease, claim)
         except (LeaseLost, JobStopped) as stop:
             log.info("dropped", job=job_id, rows=str(claim.rows), reason=type(stop).__name__)
-            ranges.release(job_id, claim.rows, token)
+            give_back(self._runtime.ledger, job_id, claim.rows, token)
         except (JobFailure, InvalidRequest) as failure:
             fail_job(self._runtime, job_id, failure)
-            ranges.release(job_id, claim.rows, token)
+            give_back(self._runtime.ledger, job_id, claim.rows, token)
         except Unavailable:
-            # An outage is nobody's death: the range goes back without an attempt, where that can be said.
-            with suppress(Unavailable):
-                ranges.release(job_id, claim.rows, token)
+            give_back(self._runtime.ledger, job_id, claim.rows, token)
             raise
         finally:
             self._presence.working_on(None)

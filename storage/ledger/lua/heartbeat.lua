@@ -18,9 +18,10 @@ for _, priority in ipairs(PRIORITIES) do
   for _, tenant in ipairs(redis.call('ZRANGE', queue, 0, 7)) do
     local other = redis.call('ZRANGE', queue .. ':' .. tenant, 0, 0)[1]
     if other and other ~= id and redis.call('ZCARD', job_key(other) .. ':expiry') == 0 then
-      local times = redis.call('HMGET', job_key(other), 'waiting_since', 'not_before', 'yield_until')
+      local times = redis.call('HMGET', job_key(other), 'waiting_since', 'not_before', 'yield_until', 'openings')
+      -- With an opening some worker is making ready for it already.
       if now - tonumber(times[1] or now) > tonumber(ARGV[6]) and tonumber(times[2] or 0) <= now
-          and tonumber(times[3] or 0) <= now then
+          and tonumber(times[3] or 0) <= now and tonumber(times[4] or 0) == 0 then
         redis.call('HSET', job_key(other), 'yield_until', now + 5000)
         return 'yield'
       end
