@@ -7,7 +7,8 @@ local id, token = ARGV[1], ARGV[2]
 local now = clock(ARGV[5])
 local status = field(id, 'status')
 if status ~= 'finalizing' and status ~= 'cancelling' then return {'over', ''} end
-if may_plan(id) then return {'held', ''} end
+-- Not before all has been planned, nor before all that is done has been entered.
+if may_plan(id) or field(id, 'restoring') ~= '' then return {'held', ''} end
 local holder = field(id, 'finalizer')
 if holder ~= '' and holder ~= token and tonumber(field(id, 'finalizer_until')) > now then
   return {'held', ''}

@@ -1,11 +1,12 @@
 #!lua
 -- Become the job's planner, or go on being it.
 -- ARGV: id, token, lease (ms), now
--- Returns 'ok'; 'held' when another planner's lease lives; 'over' when there is nothing to plan any more.
+-- Returns 'ok'; 'held' when another planner's lease lives, or the job is being restored; 'over' when there is nothing to plan any more.
 require_epoch()
 local id, token = ARGV[1], ARGV[2]
 local now = clock(ARGV[4])
 if not may_plan(id) then return 'over' end
+if field(id, 'restoring') ~= '' then return 'held' end
 local holder = field(id, 'planner')
 if holder ~= '' and holder ~= token and tonumber(field(id, 'planner_until')) > now then
   return 'held'

@@ -14,9 +14,11 @@ if ARGV[3] ~= '' then
   redis.call('HSET', job, 'sealed', '1', 'total', total, 'warnings', ARGV[4])
 end
 touch(id)
-if ARGV[5] == '1' then
-  decide(id, 'cancelled', '')
-elseif not check_errors(id) then
-  try_finalize(id)
+if field(id, 'outcome') == '' then
+  if ARGV[5] == '1' then
+    decide(id, 'cancelled', '')
+  elseif not check_errors(id) then
+    try_finalize(id)
+  end
 end
 return field(id, 'status')

@@ -8,14 +8,15 @@ local id, range = ARGV[1], ARGV[4]
 local now = clock(ARGV[3])
 local job = job_key(id)
 if field(id, 'restoring') ~= ARGV[2] then return -1 end
-redis.call('HSET', job, 'status', 'in_progress')
+-- Its end may have been decided meanwhile: that stands, and only what is done is still of use.
+if field(id, 'status') == 'validating' then redis.call('HSET', job, 'status', 'in_progress') end
 local start, stop = bounds(range)
+local left = 0
 if #ARGV == 4 then
   add_pending(id, range, now)
-  return stop - start
+else
+  redis.call('HSET', job .. ':ranges', range, 's')
 end
-local left = 0
-redis.call('HSET', job .. ':ranges', range, 's')
 for i = 5, #ARGV, 7 do
   local part, token = ARGV[i], ARGV[i + 1]
   local first, last = bounds(part)
@@ -28,5 +29,6 @@ for i = 5, #ARGV, 7 do
   end
   start = last
 end
-add_piece(id, range, start, stop, now)
+if #ARGV > 4 then add_piece(id, range, start, stop, now) end
+if field(id, 'outcome') ~= '' then not_runnable(id) end
 return left + stop - start

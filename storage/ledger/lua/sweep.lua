@@ -13,8 +13,11 @@ if status == '' or ended(status) then
   redis.call('SREM', 'active', id)
   return {0, status, '', ''}
 end
+-- Whoever was restoring the job is dead, or too slow: what it has not entered will be planned.
+if tonumber(redis.call('HGET', job, 'planner_until') or 0) <= now then redis.call('HDEL', job, 'restoring') end
 local expires = tonumber(redis.call('HGET', job, 'expires_at') or 0)
-if expires > 0 and expires <= now and field(id, 'outcome') == ''
+-- While a job is being restored it may yet turn out that it was cancelled.
+if expires > 0 and expires <= now and field(id, 'outcome') == '' and field(id, 'restoring') == ''
     and (status == 'validating' or status == 'in_progress') then
   decide(id, 'expired', '')
 end
