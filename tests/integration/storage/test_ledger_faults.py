@@ -59,7 +59,7 @@ def test_every_script_has_a_call_here() -> None:
 @pytest.mark.parametrize("script", sorted(CALLS))
 def test_every_script_refuses_a_ledger_without_an_epoch(bench: LedgerBench, script: str) -> None:
     bench.client.redis.flushall()
-    with pytest.raises(Unavailable, match="being built|is building"):
+    with pytest.raises(Unavailable, match=r"being built|is building"):
         CALLS[script](bench)
     assert bench.client.redis.keys("*") == []
 

@@ -1,14 +1,19 @@
-"""The ledger beside a simple model of it, under random steps of several workers and two planners."""
+"""The ledger beside a simple model of it, under random steps of workers, planners, sweepers and restorers.
+
+``LEDGER_RUNS`` says how many runs are made on each server; a few dozen where it does not.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any, cast
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -17,212 +22,482 @@ from hypothesis.stateful import (
 
 from jobs.ids import new_token
 from jobs.ranges import RowRange, check_tiling
-from jobs.states import TRANSITIONS, Status
-from storage.ledger import Answer
+from jobs.rows import Usage
+from jobs.states import TRANSITIONS, Lane, Status
+from storage.ledger import Answer, NewJob, Replaced, RestoredPart
+from storage.ledger.jobs import FIRST_PLANNER_MS, ended_fields
 from storage.ledger.scripts import LedgerClient
-from tests.integration.storage.ledgerbench import JOB, LEASE_MS, LedgerBench, new_job
+from tests.integration.storage.ledgerbench import LEASE_MS, START, LedgerBench, new_job
+from tests.integration.storage.ledgermodel import ENDING, RUNNING, ModelJob, Watch
 
-PLAN = [RowRange(0, 4), RowRange(4, 5), RowRange(5, 11), RowRange(11, 15)]
-TOTAL = PLAN[-1].stop
+#: Two jobs of one tenant and one of another; the second may fail, the third may expire.
+JOBS = ("job_a", "job_b", "job_c")
+ROWS = 15
+WINDOW_MS = 4 * LEASE_MS
 
-#: More deaths than a run can have: how deaths end a job is tested elsewhere.
-NEVER = 10_000
+#: Longest time without a sweep after which leases are given their time anew, in ms.
+GAP_MS = 3 * LEASE_MS // 2
+
+MOST_GENERATIONS = 3
+ERROR = {"code": "model_not_found", "message": "no such model"}
+
+#: What the ledger holds of a job's ranges.
+SORTED = ("pending", "expiry", "done")
+HASHES = ("ranges", "leases", "tokens", "hands", "attempts", "origins")
+
+job_ids = st.sampled_from(JOBS)
+
+
+def cut(rows: int, at: list[int]) -> list[RowRange]:
+    """``[0, rows)`` cut at these places."""
+    bounds = sorted({0, rows, *(place for place in at if place < rows)})
+    return [RowRange(start, stop) for start, stop in pairwise(bounds)]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What some worker was given once: what zombies go on with."""
+
+    job_id: str
+    generation: int
+    rows: RowRange
+    token: str
 
 
 @dataclass
-class Model:
-    """What the ledger should hold. Ranges that are pending, leased (token: range, end) and done (range: token)."""
+class Restorer:
+    """Somebody who enters a job from the store, and how far that is."""
 
-    pending: set[RowRange] = field(default_factory=set)
-    leased: dict[str, tuple[RowRange, int]] = field(default_factory=dict)
-    done: dict[RowRange, str] = field(default_factory=dict)
-    sealed: bool = False
-
-    @property
-    def finished(self) -> bool:
-        return self.sealed and not self.pending and not self.leased
+    job_id: str
+    token: str
+    entered: int = 0
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Compares every answer with the model's."""
+    """Compares every answer, and after each step all that the ledger holds, with the model's."""
 
     def __init__(self, client: LedgerClient) -> None:
         super().__init__()
-        client.redis.flushdb()
+        client.redis.flushall()
         self.bench = LedgerBench(client)
-        self.bench.ledger.begin_epoch()
-        self.bench.jobs.enter(new_job())
-        self.model = Model()
-        self.planner = new_token()
-        self.bench.ranges.plan_begin(JOB, self.planner)
-        self.planned = 0
-        #: Every lease that any worker was ever given: what zombies go on with.
-        self.leases: list[tuple[RowRange, str]] = []
-        self.committed: list[tuple[RowRange, str, RowRange]] = []
-        self.status = Status.VALIDATING
+        self.bench.begin()
+        self.watch = Watch("server", START - LEASE_MS, START - LEASE_MS)
+        self.jobs: dict[str, ModelJob] = {}
+        self.leases: list[Lease] = []
+        self.planners: list[str] = []
+        self.finalizers: list[str] = []
+        self.restorers: list[Restorer] = []
+        self.statuses: dict[str, Status] = {}
+        self.versions: dict[str, int] = {}
+        #: Jobs that this step began anew on purpose: a retry or a restore.
+        self.begun_anew: set[str] = set()
 
-    def _expected_status(self) -> Status:
-        if self.model.finished:
-            return Status.FINALIZING
-        return Status.IN_PROGRESS if self.planned else Status.VALIDATING
+    @initialize(cuts=st.lists(st.integers(1, ROWS - 1), max_size=4))
+    def enter_jobs(self, cuts: list[int]) -> None:
+        for number, job_id in enumerate(JOBS):
+            job = ModelJob(
+                id=job_id,
+                tenant="one" if number < 2 else "two",
+                created_at=START + number,
+                rows=ROWS,
+                window_ms=WINDOW_MS if number == 2 else None,
+                max_error_rows=1 if number == 1 else None,
+                plan=cut(ROWS, cuts),
+                planner_until=START + number + FIRST_PLANNER_MS,
+            )
+            if job.window_ms is not None:
+                job.expires_at = job.created_at + job.window_ms
+            self.jobs[job_id] = job
+            self.statuses[job_id] = job.status
+            assert self.bench.jobs.enter(self._new_job(job))
 
-    # --- planning --------------------------------------------------------------------------------
+    def _new_job(self, job: ModelJob) -> NewJob:
+        return new_job(
+            job.id,
+            tenant=job.tenant,
+            created_at=job.created_at,
+            max_error_rows=job.max_error_rows,
+            window_ms=job.window_ms,
+        )
 
-    @precondition(lambda self: self.planned < len(PLAN))
-    @rule()
-    def add(self) -> None:
-        rows = PLAN[self.planned]
-        assert self.bench.ranges.add(JOB, self.planner, rows) is Answer.OK
-        self.model.pending.add(rows)
-        self.planned += 1
+    # --- planning ------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.planned > 0 and not self.model.finished)
-    @rule(data=st.data())
-    def add_again(self, data: st.DataObject) -> None:
-        rows = PLAN[data.draw(st.integers(0, self.planned - 1))]
-        assert self.bench.ranges.add(JOB, self.planner, rows) is Answer.OK
+    @rule(job_id=job_ids, data=st.data())
+    def begin_to_plan(self, job_id: str, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from([*self.planners[-3:], ""])) or new_token()
+        self.planners.append(token)
+        answer = self.jobs[job_id].plan_begin(token, self.bench.now)
+        assert self.bench.ranges.plan_begin(job_id, token) is answer
 
-    @precondition(lambda self: not self.model.sealed)
-    @rule()
-    def replace_the_planner(self) -> None:
-        old, self.planner = self.planner, new_token()
-        self.bench.now += 4 * LEASE_MS
-        assert self.bench.ranges.plan_begin(JOB, self.planner) is Answer.OK
-        rows = PLAN[min(self.planned, len(PLAN) - 1)]
-        assert self.bench.ranges.add(JOB, old, rows) is Answer.LOST
+    def _planner(self, job: ModelJob, data: st.DataObject) -> str:
+        """Mostly the one whose turn it is, or one that was replaced."""
+        return data.draw(st.sampled_from([job.planner, job.planner, *self.planners[-2:]]))
 
-    @precondition(lambda self: self.planned == len(PLAN) and not self.model.sealed)
-    @rule()
-    def seal(self) -> None:
-        answer = self.bench.ranges.seal(JOB, self.planner, TOTAL, "[]")
-        self.model.sealed = True
-        assert answer is (Answer.FINALIZE if self.model.finished else Answer.OK)
+    @precondition(lambda self: self.planners)
+    @rule(job_id=job_ids, data=st.data())
+    def add(self, job_id: str, data: st.DataObject) -> None:
+        job = self.jobs[job_id]
+        number = data.draw(st.integers(0, min(job.shards, len(job.plan) - 1)))
+        self._add(job, number, self._planner(job, data))
 
-    # --- working ---------------------------------------------------------------------------------
+    @precondition(lambda self: self.planners)
+    @rule(job_id=job_ids)
+    def add_next(self, job_id: str) -> None:
+        """What a planner does that lives: the first range that the ledger has not heard of."""
+        job = self.jobs[job_id]
+        missing = [number for number, rows in enumerate(job.plan) if rows not in job.seen]
+        if missing and missing[0] <= job.shards:
+            self._add(job, missing[0], job.planner or "nobody")
 
-    @rule()
-    def claim(self) -> None:
-        token = new_token()
-        rows = self.bench.ranges.claim(JOB, token)
-        assert rows == min(self.model.pending, default=None)
-        if rows is not None:
-            self.model.pending.remove(rows)
-            self.model.leased[token] = (rows, self.bench.now + LEASE_MS)
-            self.leases.append((rows, token))
+    def _add(self, job: ModelJob, number: int, token: str) -> None:
+        token = token or "nobody"
+        if not job.ended:
+            job.shards = max(job.shards, number + 1)  # the store first
+        rows = job.plan[number]
+        answer = job.add(token, rows, self.bench.now)
+        assert self.bench.ranges.add(job.id, token, rows) is answer
 
-    @precondition(lambda self: self.model.leased)
+    @precondition(lambda self: self.planners)
+    @rule(job_id=job_ids, data=st.data())
+    def seal(self, job_id: str, data: st.DataObject) -> None:
+        job = self.jobs[job_id]
+        token = self._planner(job, data) or "nobody"
+        if token == job.planner:
+            told = all(rows in job.seen for rows in job.plan)
+            if not (told or (job.decided and job.shards == len(job.plan))):
+                return  # only a planner that has added all seals
+            job.all_shards = True
+        answer = job.seal(token)
+        assert self.bench.ranges.seal(job_id, token, job.planned_rows, "[]") is answer
+
+    # --- working -------------------------------------------------------------------------------------
+
+    @rule(job_id=job_ids)
+    def claim(self, job_id: str) -> None:
+        self._claim(job_id, new_token())
+
+    @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def claim_again(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.model.leased)))
-        rows, _ = self.model.leased[token]
-        assert self.bench.ranges.claim(JOB, token) == rows
-        self.model.leased[token] = (rows, self.bench.now + LEASE_MS)
+        lease = data.draw(st.sampled_from(self.leases[-6:]))
+        self._claim(lease.job_id, lease.token)
+
+    def _claim(self, job_id: str, token: str) -> None:
+        job = self.jobs[job_id]
+        rows = job.claim(token, self.bench.now)
+        claim = self.bench.ranges.claim(job_id, token)
+        assert (claim and claim.rows) == rows
+        if claim is not None:
+            piece = job.pieces[claim.rows]
+            said = (claim.deaths, claim.origin, claim.generation)
+            assert said == (piece.deaths, piece.origin, job.generation)
+            self.leases.append(Lease(job_id, job.generation, claim.rows, token))
+
+    def _lease(self, data: st.DataObject) -> tuple[Lease, ModelJob]:
+        """Of somebody who still holds it, or of a zombie."""
+        held = [
+            lease for lease in self.leases[-12:] if lease.rows in self.jobs[lease.job_id].leases()
+        ]
+        lease = data.draw(st.sampled_from([*held, *held, *self.leases[-12:]]))
+        return lease, self.jobs[lease.job_id]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def heartbeat(self, data: st.DataObject) -> None:
-        rows, token = data.draw(st.sampled_from(self.leases))
-        answer = self.bench.ranges.heartbeat(JOB, rows, token)
-        assert answer is (Answer.OK if token in self.model.leased else Answer.LOST)
-        if token in self.model.leased:
-            self.model.leased[token] = (rows, self.bench.now + LEASE_MS)
+        lease, job = self._lease(data)
+        hand = None
+        if data.draw(st.booleans()):
+            first = data.draw(st.integers(lease.rows.start, lease.rows.stop - 1))
+            hand = RowRange(first, data.draw(st.integers(first + 1, lease.rows.stop)))
+        expected = job.heartbeat(lease.rows, lease.token, hand, self.bench.now)
+        answer = self.bench.ranges.heartbeat(job.id, lease.rows, lease.token, hand)
+        if answer is Answer.YIELD:
+            others = [other for other in self.jobs.values() if other is not job]
+            assert any(other.waiting() and not other.leases() for other in others)
+            answer = Answer.OK
+        assert answer is expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
-        rows, token = data.draw(st.sampled_from(self.leases))
-        done = RowRange(rows.start, data.draw(st.integers(rows.start + 1, rows.stop)))
-        answer = self.bench.commit(rows, token, done=done)
-        if self.model.done.get(done) == token:
-            assert answer is (Answer.FINALIZE if self.model.finished else Answer.OK)
-        elif token in self.model.leased:
-            del self.model.leased[token]
-            self.model.done[done] = token
-            if done != rows:
-                self.model.pending.add(rows.cut(done.stop)[1])
-            assert answer is (Answer.FINALIZE if self.model.finished else Answer.OK)
-            self.committed.append((rows, token, done))
-        else:
-            assert answer is Answer.LOST
+        lease, _ = self._lease(data)
+        whole = data.draw(st.booleans())
+        stop = data.draw(st.integers(lease.rows.start + 1, lease.rows.stop))
+        self._commit(lease, lease.rows if whole else RowRange(lease.rows.start, stop))
 
-    @precondition(lambda self: self.committed)
-    @rule(data=st.data())
-    def commit_again(self, data: st.DataObject) -> None:
-        rows, token, done = data.draw(st.sampled_from(self.committed))
-        answer = self.bench.commit(rows, token, done=done)
-        assert answer is (Answer.FINALIZE if self.model.finished else Answer.OK)
+    def _commit(self, lease: Lease, done: RowRange) -> None:
+        job = self.jobs[lease.job_id]
+        if lease.generation == job.generation:
+            job.parts.add((done, lease.token))  # the store first
+        answer = job.commit(lease.rows, lease.token, done)
+        errors = job.errors_of(done)
+        said = self.bench.commit(lease.rows, lease.token, job_id=job.id, done=done, errors=errors)
+        assert said is answer
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        rows, token = data.draw(st.sampled_from(self.leases))
-        answer = self.bench.ranges.release(JOB, rows, token)
-        assert answer is (Answer.OK if token in self.model.leased else Answer.LOST)
-        if token in self.model.leased:
-            del self.model.leased[token]
-            self.model.pending.add(rows)
+        lease, job = self._lease(data)
+        answer = job.release(lease.rows, lease.token)
+        assert self.bench.ranges.release(job.id, lease.rows, lease.token) is answer
 
-    # --- time ------------------------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------------------------
 
-    @rule(ms=st.sampled_from([1, LEASE_MS // 2, LEASE_MS]))
+    @rule(ms=st.sampled_from([1, LEASE_MS // 2, LEASE_MS, LEASE_MS, 70 * LEASE_MS]))
     def wait(self, ms: int) -> None:
         self.bench.now += ms
 
-    @rule()
-    def sweep(self) -> None:
-        lapsed = [token for token, (_, ends) in self.model.leased.items() if ends <= self.bench.now]
-        for token in lapsed:
-            self.model.pending.add(self.model.leased.pop(token)[0])
-        expired, *_ = self.bench.client.call("sweep", JOB, NEVER, LEASE_MS * 10**6, self.bench.now)
-        assert expired == len(lapsed)
-        # The sweep takes a planner's role away once its lease lapsed; this one takes it up again.
-        if not self.model.sealed:
-            assert self.bench.ranges.plan_begin(JOB, self.planner) is Answer.OK
+    @rule(run_id=st.sampled_from(["server", "server", "server", "restarted"]))
+    def look(self, run_id: str) -> None:
+        """What a sweeper does first; another server, or a gap, gives all leases their time anew."""
+        since = self.watch.see(run_id, self.bench.now, GAP_MS)
+        assert self.bench.see(run_id, gap_ms=GAP_MS) == since
 
-    # --- what always holds -----------------------------------------------------------------------
+    @rule(job_id=job_ids)
+    def sweep(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        expired, stuck = job.sweep(self.watch, self.bench.now)
+        found = self.bench.ranges.sweep(job_id)
+        assert (found.expired, found.stuck) == (expired, stuck)
+        assert (found.status, found.lane) == (job.status, Lane.BULK if job.ended else Lane.QUICK)
+
+    @rule(job_id=job_ids)
+    def a_worker_dies(self, job_id: str) -> None:
+        """All leases run out while two sweepers watch."""
+        for _ in range(4):
+            self.bench.now += LEASE_MS // 3
+            self.look("server")
+        self.sweep(job_id)
+        self.sweep(job_id)
+
+    # --- ends ------------------------------------------------------------------------------------------
+
+    @rule(job_id=job_ids)
+    def cancel(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        decided = job.decide("cancelled")
+        job.cancelled = job.cancelled or decided
+        assert self.bench.jobs.cancel(job_id) == (decided, job.status)
+
+    @rule(job_id=job_ids)
+    def fail(self, job_id: str) -> None:
+        assert self.bench.jobs.fail(job_id, ERROR) == self.jobs[job_id].decide("failed")
+
+    @rule(job_id=job_ids, data=st.data())
+    def finalize(self, job_id: str, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from([*self.finalizers[-2:], ""])) or new_token()
+        self.finalizers.append(token)
+        self._finalize(self.jobs[job_id], token, killed=data.draw(st.booleans()))
+
+    def _finalize(self, job: ModelJob, token: str, *, killed: bool) -> None:
+        answer = job.final_begin(token, self.bench.now)
+        assert self.bench.ranges.final_begin(job.id, token)[0] is answer
+        if answer is not Answer.OK or killed:
+            return
+        parts = [part.rows for part in self.bench.ranges.parts(job.id)]
+        if not job.decided:
+            assert list(check_tiling(parts, job.planned_rows)) == parts
+        status = job.finish()
+        record = self.bench.record(job.id)
+        ended = {**record.to_json(), "status": status, "ended_at": self.bench.now}
+        for first in (True, False):
+            assert self.bench.jobs.finish(type(record).from_json(ended)) is first
+
+    @precondition(lambda self: any(job.ended for job in self.jobs.values()))
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from([job for job in self.jobs.values() if job.ended]))
+        left = job.rows - job.completed
+        if left == 0 or job.generation == MOST_GENERATIONS:
+            return
+        base = job.completed
+        job.retry(cut(left, data.draw(st.lists(st.integers(1, ROWS - 1)))), self.bench.now)
+        window = "" if job.window_ms is None else job.window_ms
+        arguments = (job.generation, base, FIRST_PLANNER_MS, window, self.bench.now)
+        call = self.bench.client.call
+        assert call("retry", job.id, *arguments) == [1, "validating"]
+        assert call("retry", job.id, *arguments) == [0, "validating"]
+        self.begun_anew.add(job.id)
+
+    # --- restoring -------------------------------------------------------------------------------------
+
+    @rule(job_id=job_ids)
+    def restore(self, job_id: str) -> None:
+        """Somebody begins to enter a job anew; of one that has ended only its record is entered."""
+        job, restorer = self.jobs[job_id], Restorer(job_id, new_token())
+        fields: list[Any] = self._new_job(job).fields()
+        if job.generation > 1:
+            fields += ["attempts", job.generation, "base", job.base, "completed", job.base]
+        if job.expires_at is not None:
+            fields += ["expires_at", job.expires_at]
+        if job.ended:
+            fields = ended_fields(self.bench.record(job_id))
+        else:
+            job.restore_begin(restorer.token, self.bench.now)
+            self.restorers.append(restorer)
+            self.begun_anew.add(job_id)
+        begin = self.bench.ledger.restoring.begin
+        assert begin(job_id, restorer.token, job.tenant, job.created_at, fields) is job.status
+
+    @precondition(lambda self: self.restorers)
+    @rule(data=st.data())
+    def restore_more(self, data: st.DataObject) -> None:
+        """A restorer takes its next step; one that was replaced learns of it."""
+        restorer = data.draw(st.sampled_from(self.restorers[-2:]))
+        job = self.jobs[restorer.job_id]
+        mine = job.restoring == restorer.token
+        try:
+            self._restore_step(restorer, job, mine=mine)
+        except Replaced:
+            assert not mine
+            self.restorers.remove(restorer)
+        else:
+            assert mine
+
+    def _restore_step(self, restorer: Restorer, job: ModelJob, *, mine: bool) -> None:
+        restoring = self.bench.ledger.restoring
+        if restorer.entered < min(job.shards, len(job.plan)):
+            planned = job.plan[restorer.entered]
+            parts = [self._restored(job, *part) for part in job.chosen(planned)]
+            expected = job.restore_range(planned) if mine else 0
+            restorer.entered += 1
+            assert restoring.enter(job.id, restorer.token, planned, parts) == expected
+        else:
+            rows = job.planned_rows if job.all_shards else None
+            if mine:
+                job.restore_end(self.bench.now)
+                self.restorers.remove(restorer)
+            restoring.end(job.id, restorer.token, rows=rows, warnings="[]", cancelled=job.cancelled)
+
+    def _restored(self, job: ModelJob, rows: RowRange, token: str) -> RestoredPart:
+        errors = job.errors_of(rows)
+        return RestoredPart(
+            rows=rows,
+            token=token,
+            results=len(rows) - errors,
+            errors=errors,
+            usage=Usage(len(rows), 2 * len(rows)),
+            device_ms=5,
+        )
+
+    # --- what always holds -----------------------------------------------------------------------------
 
     @invariant()
-    def the_parts_are_those_of_the_model_and_do_not_overlap(self) -> None:
-        parts = list(self.bench.ranges.parts(JOB))
-        assert {part.rows: part.token for part in parts} == self.model.done
-        assert all(one.rows.stop <= other.rows.start for one, other in pairwise(parts))
-        done = sum(len(rows) for rows in self.model.done)
-        assert self.bench.counts() == (done, 0)
+    def the_ledger_holds_what_the_model_holds(self) -> None:
+        with self.bench.client.redis.pipeline(transaction=False) as pipe:
+            for job in self.jobs.values():
+                pipe.hgetall(f"job:{job.id}")
+                for name in SORTED:
+                    pipe.zrange(f"job:{job.id}:{name}", 0, -1, withscores=True)
+                for name in HASHES:
+                    pipe.hgetall(f"job:{job.id}:{name}")
+            replies = iter(cast("list[Any]", pipe.execute()))
+        for job in self.jobs.values():
+            job.check()
+            self._compare_record(job, next(replies))
+            self._compare_pieces(job, *islice(replies, len(SORTED) + len(HASHES)))
+
+    def _compare_record(self, job: ModelJob, record: dict[str, str]) -> None:
+        assert (record["status"], record.get("outcome")) == (job.status, job.outcome)
+        counts = (int(record.get("completed", 0)), int(record.get("failed", 0)))
+        assert counts == (job.completed, job.failed)
+        assert record.get("sealed") == ("1" if job.sealed else None)
+        version = int(record["version"])
+        assert version >= self.versions.get(job.id, 0)
+        before = self.statuses[job.id]
+        assert (
+            job.status is before or job.id in self.begun_anew or job.status in TRANSITIONS[before]
+        )
+        self.statuses[job.id], self.versions[job.id] = job.status, version
+        self.begun_anew.discard(job.id)
+
+    def _compare_pieces(
+        self,
+        job: ModelJob,
+        pending: list[tuple[str, float]],
+        expiry: list[tuple[str, float]],
+        done: list[tuple[str, float]],
+        *hashes: dict[str, str],
+    ) -> None:
+        ranges, leases, tokens, hands, attempts, origins = hashes
+        held = job.leases()
+        assert [name for name, _ in done] == [
+            f"{rows}.{token}" for rows, token in sorted(job.done().items())
+        ]
+        assert leases == {str(rows): piece.lease for rows, piece in held.items()}
+        assert tokens == {piece.lease: str(rows) for rows, piece in held.items()}
+        assert dict(expiry) == {str(rows): piece.until for rows, piece in held.items()}
+        assert hands == {str(rows): str(piece.hand) for rows, piece in held.items() if piece.hand}
+        if job.decided or job.ended:
+            return
+        assert [name for name, _ in pending] == list(map(str, job.waiting()))
+        live = {rows: piece for rows, piece in job.pieces.items() if piece.part is None}
+        assert {name: int(count) for name, count in attempts.items()} == {
+            str(rows): piece.deaths + (piece.lease is not None)
+            for rows, piece in live.items()
+            if piece.deaths or piece.lease is not None
+        }
+        assert origins == {
+            str(rows): str(piece.origin) for rows, piece in live.items() if piece.origin != rows
+        }
+        said = {str(rows): "s" for rows in job.seen}
+        for rows, piece in job.pieces.items():
+            said[str(rows)] = f"d:{piece.part}" if piece.part else "l" if piece.lease else "p"
+        assert ranges == said
 
     @invariant()
-    def the_state_follows(self) -> None:
-        now = self.bench.status()
-        assert now is self._expected_status()
-        assert now is self.status or now in TRANSITIONS[self.status]
-        self.status = now
-
-    @invariant()
-    def the_job_is_in_the_queue_while_a_range_waits(self) -> None:
-        assert self.bench.ranges.choose([]) == (JOB if self.model.pending else None)
+    def only_jobs_with_something_to_do_are_chosen(self) -> None:
+        waiting = {
+            job.id
+            for job in self.jobs.values()
+            if job.status is Status.IN_PROGRESS and not job.decided and job.waiting()
+        }
+        chosen = self.bench.ranges.choose([])
+        assert chosen in waiting if waiting else chosen is None
+        active = {job.id for job in self.jobs.values() if not job.ended}
+        assert self.bench.jobs.active() == active
 
     def teardown(self) -> None:
-        """Drive the job to its end: its parts then tile the input."""
-        while self.planned < len(PLAN):
-            self.add()
-        if not self.model.sealed:
-            self.seal()
-        self.bench.lapse()
-        self.sweep()
-        while (rows := self.bench.ranges.claim(JOB, token := new_token())) is not None:
-            last = self.bench.commit(rows, token)
-            assert last in (Answer.OK, Answer.FINALIZE)
-        parts = (part.rows for part in self.bench.ranges.parts(JOB))
-        assert list(check_tiling(parts, TOTAL))
-        assert self.bench.counts() == (TOTAL, 0)
-        assert self.bench.status() is Status.FINALIZING
+        """Drive every job to its end: the parts of those that nothing stopped then tile the input."""
+        for job in self.jobs.values():
+            self._drive(job)
+
+    def _drive(self, job: ModelJob) -> None:
+        self.bench.now += 70 * LEASE_MS
+        self.sweep(job.id)
+        if job.may_plan:
+            planner = new_token()
+            assert job.plan_begin(planner, self.bench.now) is Answer.OK
+            assert self.bench.ranges.plan_begin(job.id, planner) is Answer.OK
+            for number in range(len(job.plan)):
+                self._add(job, number, planner)
+            answer = self.bench.ranges.seal(job.id, planner, job.planned_rows, "[]")
+            assert answer is job.seal(planner)
+        if job.status in RUNNING:
+            self.look("server")
+            self.bench.now += GAP_MS
+            self.look("server")
+            self.sweep(job.id)
+        while job.status is Status.IN_PROGRESS:
+            self.claim(job.id)
+            self._commit(self.leases[-1], self.leases[-1].rows)
+        if job.status in ENDING:
+            self._finalize(job, new_token(), killed=False)
+        assert job.ended
+        assert self.bench.status(job.id) is job.status
 
 
-def test_the_ledger_does_what_its_model_does(client: LedgerClient) -> None:
+def test_the_ledger_does_what_its_model_does(client: LedgerClient, ledger_runs: int) -> None:
     class Machine(LedgerMachine):
         def __init__(self) -> None:
             super().__init__(client)
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=50, stateful_step_count=30, deadline=None),
+        settings=settings(
+            max_examples=ledger_runs,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
