@@ -78,10 +78,9 @@ class Sweeper:
             Unavailable: the ledger is away.
         """
         watched = self._watch()
-        for job_id in self._ledger.jobs.active():
+        for job_id, found in self._ledger.ranges.sweep_each(self._ledger.jobs.active()):
             if time.monotonic() - watched > self._seconds:
                 watched = self._watch()  # a long round is no gap
-            found = self._ledger.ranges.sweep(job_id)
             if found.expired:
                 log.warning("leases expired", job=job_id, ranges=found.expired)
             if found.stuck == "plan":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import cast
 
 from jobs.ranges import RowRange
@@ -28,6 +29,9 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 RESEND_MS = 5_000
 
 _PAGE = 1000
+
+#: Jobs swept in one round trip: a few ms of the server's time.
+_SWEPT_AT_ONCE = 100
 
 
 class Answer(StrEnum):
@@ -209,10 +213,17 @@ class RangeTable:
 
     def sweep(self, job_id: str) -> Swept:
         """Take back a job's expired leases and say what is stuck."""
-        expired, status, stuck, lane = self._client.call(
-            "sweep", job_id, self._lease_ms, RESEND_MS, self._now
-        )
-        return Swept(int(expired), Status(status) if status else None, stuck, Lane(lane or "bulk"))
+        return next(self.sweep_each([job_id]))[1]
+
+    def sweep_each(self, job_ids: Iterable[str]) -> Iterator[tuple[str, Swept]]:
+        """Sweep many jobs, some of them in each round trip; each job's id with what was found."""
+        rest = iter(job_ids)
+        while ids := list(islice(rest, _SWEPT_AT_ONCE)):
+            calls = [(job_id, self._lease_ms, RESEND_MS, self._now) for job_id in ids]
+            answers = self._client.call_each("sweep", calls)
+            for job_id, (expired, status, stuck, lane) in zip(ids, answers, strict=True):
+                found = Status(status) if status else None
+                yield job_id, Swept(int(expired), found, stuck, Lane(lane or "bulk"))
 
     def final_begin(self, job_id: str, token: str, state: str = "") -> tuple[Answer, str]:
         """Become or stay the job's finalizer; ``ok`` with the recorded state, ``held`` or ``over``.
