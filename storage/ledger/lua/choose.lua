@@ -12,35 +12,28 @@ for i = 4, #ARGV do held[ARGV[i]] = true end
 
 local function waited(id) return now - tonumber(redis.call('HGET', job_key(id), 'waiting_since') or now) end
 
--- Jobs that may be served now, in the order of their turns: each of the first tenants' first ones.
-local function ready(priority)
-  local found = {}
+-- The first job, in the order of turns, that may be served now and that a test takes: each of the first tenants'
+-- first ones is asked for, none behind the one that is found.
+local function first(priority, test)
   local queue = 'runnable:' .. priority
   for _, tenant in ipairs(redis.call('ZRANGE', queue, 0, 15)) do
     for _, id in ipairs(redis.call('ZRANGE', queue .. ':' .. tenant, 0, 15)) do
-      if tonumber(redis.call('HGET', job_key(id), 'not_before') or 0) <= now then
-        found[#found + 1] = id
-      end
+      if tonumber(redis.call('HGET', job_key(id), 'not_before') or 0) <= now and test(id) then return id end
     end
   end
-  return found
 end
+
+local function any() return true end
+local function at_hand(id) return held[field(id, 'model_key')] end
 
 local chosen = ''
 for _, priority in ipairs(PRIORITIES) do
-  local ids = ready(priority)
-  if chosen == '' and #ids > 0 then
-    chosen = ids[1]
-    if waited(ids[1]) <= patience then
-      for _, id in ipairs(ids) do
-        if held[field(id, 'model_key')] then
-          chosen = id
-          break
-        end
-      end
-    end
-  elseif #ids > 0 and waited(ids[1]) > starved then
-    return ids[1]
+  local turn = first(priority, any)
+  if turn and chosen == '' then
+    chosen = turn
+    if next(held) and waited(turn) <= patience then chosen = first(priority, at_hand) or turn end
+  elseif turn and waited(turn) > starved then
+    return turn
   end
 end
 return chosen
