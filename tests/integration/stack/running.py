@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -29,6 +29,12 @@ STOP_SECONDS = 60.0
 #: What a planner or finalizer must be silent for is three times as long.
 LEASE_SECONDS = 3
 
+#: Settings that make a test quick where a real job would be slow.
+TEST_SETTINGS = {
+    "TEXTMILL_LEASE_SECONDS": str(LEASE_SECONDS),
+    "TEXTMILL_SHARD_MAX_ROWS": "500",
+}
+
 #: What the children of the supervisor are known by: part of their command lines, with a space at its end.
 COMMANDS = {
     "valkey": "/valkey-server ",
@@ -40,15 +46,16 @@ COMMANDS = {
 }
 
 
-def environment(data_dir: Path) -> dict[str, str]:
-    """The environment of the stack's processes: nothing that this machine has configured, and the echo kind."""
+def environment(
+    data_dir: Path, settings: Mapping[str, str], plugins: Sequence[Path]
+) -> dict[str, str]:
+    """The environment of the stack's processes: nothing that this machine has configured, and the plug-ins."""
     inherited = {name: value for name, value in os.environ.items() if "TEXTMILL" not in name}
-    paths = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [*map(str, plugins), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **inherited,
+        **settings,
         "PYTHONPATH": os.pathsep.join(paths),
-        "TEXTMILL_LEASE_SECONDS": str(LEASE_SECONDS),
-        "TEXTMILL_SHARD_MAX_ROWS": "500",
         "TEXTMILL_CACHE_DIR": str(data_dir / "models"),
         "TEXTMILL_HF_OFFLINE": "true",
     }
@@ -62,9 +69,15 @@ def command(name: str) -> str:
 class RunningStack:
     """One ``textmill-server up``, from its start to its end."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        settings: Mapping[str, str] = TEST_SETTINGS,
+        plugins: Sequence[Path] = (PLUGINS,),
+    ) -> None:
         self.data_dir = data_dir
-        self.env = environment(data_dir)
+        self.env = environment(data_dir, settings, plugins)
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
 
@@ -132,7 +145,9 @@ class RunningStack:
     def process(self, name: str) -> psutil.Process | None:
         """The process of one child of the supervisor, or None while there is none."""
         for child in psutil.Process(self.up.pid).children():
-            if COMMANDS[name] in " ".join([*_command_line(child), ""]):
+            line = " ".join([*_command_line(child), ""])
+            # A control worker is a worker too: the first that fits says what it is.
+            if name == next((one for one, part in COMMANDS.items() if part in line), None):
                 return child
         return None
 
