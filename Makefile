@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format clean
+.PHONY: help setup demo up test bench lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ up: $(STAMP)  ## the embedded stack in the foreground; Ctrl-C stops it
 
 test: $(STAMP)  ## the whole test suite, on real servers and real small models
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMP)  ## side-by-side benchmarks; some of them with ONLY="overhead memory"
+	@$(BIN)/python -m bench $(ONLY)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .

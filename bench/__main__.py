@@ -1,0 +1,50 @@
+"""``python -m bench [NAME ...]``: run benchmarks, print what they found and keep it in ``bench/results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.entry import Entry, merge
+from bench.machine import describe_machine
+from bench.memory import memory
+from bench.overhead import overhead
+from bench.table import show
+
+RESULTS = Path(__file__).parent / "results.json"
+
+#: Each is given where to print progress and the scale, and yields what it found.
+BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
+    "memory": memory,
+    "overhead": overhead,
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(sorted(BENCHMARKS)))
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=1.0,
+    envvar="BENCH_SCALE",
+    help="Share of the usual size, for trials.",
+)
+def main(names: tuple[str, ...], scale: float) -> None:
+    """Run the benchmarks NAMES, or all of them."""
+    console = Console()
+    machine = describe_machine()
+    found: list[Entry] = []
+    for name in names or sorted(BENCHMARKS):
+        for entry in BENCHMARKS[name](console, scale):
+            found.append(entry)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            merge(RESULTS, [entry.to_json(machine, now)])
+    show(console, found, machine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""``bench_classify``: classify, and say when rows are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.stamps import write_stamp
+from jobs.kinds import RunContext
+from jobs.rows import Outcome, Row
+from nlp.kinds.classify import Classify, ClassifyParams
+
+if TYPE_CHECKING:
+    from nlp.classifiers import Classifier
+    from nlp.encoder import EncoderModel
+
+
+class StampedParams(ClassifyParams):
+    """As for classify."""
+
+    stamps: str  #: file that the moment of each window's end is written to
+
+
+class StampedClassify(Classify):
+    """Classify; each window's end is written down."""
+
+    name: ClassVar[str] = "bench_classify"
+    summary: ClassVar[str] = "Classify, and say when"
+    Params: ClassVar[type[StampedParams]] = StampedParams
+
+    def run(
+        self,
+        model: EncoderModel,
+        state: Classifier,
+        rows: Sequence[Row],
+        params: ClassifyParams,
+        context: RunContext,
+    ) -> list[Outcome]:
+        outcomes = super().run(model, state, rows, params, context)
+        if isinstance(params, StampedParams):
+            write_stamp(Path(params.stamps))
+        return outcomes
