@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench lint format clean
+.PHONY: help setup demo up test chaos bench lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: $(STAMP)  ## the whole test suite, on real servers and real small models
 
 bench: $(STAMP)  ## side-by-side benchmarks; some of them with ONLY="overhead memory"
 	@$(BIN)/python -m bench $(ONLY)
+
+chaos: $(STAMP)  ## a million rows while every part is killed again and again (ten minutes or more)
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -13,6 +14,9 @@ from pydantic import Field
 from jobs.kinds import Kind, KindParams, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
+
+#: Short delays are slept through together, for each sleep takes a little longer than it was asked to.
+SLEEP_MS = 20.0
 
 
 class EchoParams(KindParams):
@@ -30,6 +34,14 @@ class EchoParams(KindParams):
     break_in: str | None = Field(
         default=None, pattern="^(check|prepare|run)$", description="Where the kind shows a bug."
     )
+    trace: str | None = Field(
+        default=None, description="A file on the worker's host that gets a line for each batch."
+    )
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows computed between two looks at whether to go on."""
+        return max(1, int(SLEEP_MS / self.delay_ms)) if self.delay_ms else 1 << 20
 
 
 class Echo(Kind):
@@ -58,12 +70,14 @@ class Echo(Kind):
         context: RunContext,
     ) -> list[Outcome]:
         self._break("run", params)
-        outcomes = []
-        for row in rows:
-            if params.delay_ms:
-                time.sleep(params.delay_ms / 1000)
-                context.tick(1)
-            outcomes.append(self._outcome(row, params))
+        outcomes: list[Outcome] = []
+        for start in range(0, len(rows), params.batch_rows):
+            batch = rows[start : start + params.batch_rows]
+            time.sleep(params.delay_ms * len(batch) / 1000)
+            outcomes += [self._outcome(row, params) for row in batch]
+            if params.trace is not None:
+                _note(Path(params.trace), batch)
+            context.tick(len(batch))
         return outcomes
 
     def _outcome(self, row: Row, params: EchoParams) -> Outcome:
@@ -79,3 +93,13 @@ class Echo(Kind):
     def _break(self, where: str, params: EchoParams) -> None:
         if params.break_in == where:
             raise ZeroDivisionError(f"a bug in {where}")
+
+
+def _note(path: Path, batch: Sequence[Row]) -> None:
+    """Say in one write what this process has just computed, so that lines of several never mix."""
+    line = f"{time.monotonic():.3f} {os.getpid()} {batch[0].index} {batch[-1].index} {len(batch)}\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -35,12 +36,13 @@ TEST_SETTINGS = {
     "TEXTMILL_SHARD_MAX_ROWS": "500",
 }
 
-#: What the children of the supervisor are known by: part of their command lines, with a space at its end.
+#: What the children of the supervisor are known by: patterns of their command lines, with a space at the end.
 COMMANDS = {
     "valkey": "/valkey-server ",
     "seaweedfs": "/weed ",
-    "control": " server worker --control ",
-    "worker": " server worker ",
+    "control": " server worker --control --lane bulk ",
+    "control-quick": " server worker --control --lane quick ",
+    "worker": " server worker $",
     "scheduler": " server scheduler ",
     "api": " server api ",
 }
@@ -67,17 +69,26 @@ def command(name: str) -> str:
 
 
 class RunningStack:
-    """One ``textmill-server up``, from its start to its end."""
+    """One ``textmill-server up``, from its start to its end.
+
+    Args:
+        data_dir: everything that it keeps.
+        workers: how many model workers; None: as many as it starts by itself.
+        settings: ``TEXTMILL_*`` variables.
+        plugins: folders whose modules its processes find first.
+    """
 
     def __init__(
         self,
         data_dir: Path,
         *,
+        workers: int | None = None,
         settings: Mapping[str, str] = TEST_SETTINGS,
         plugins: Sequence[Path] = (PLUGINS,),
     ) -> None:
         self.data_dir = data_dir
         self.env = environment(data_dir, settings, plugins)
+        self._workers = [] if workers is None else ["--workers", str(workers)]
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
 
@@ -88,8 +99,9 @@ class RunningStack:
         client_file = self.data_dir / "client.toml"
         before = _modified(client_file)
         with (self.data_dir / "up.log").open("ab") as log:
+            options = ["--data-dir", str(self.data_dir), "--port", "0", *self._workers]
             self._process = subprocess.Popen(
-                [command("textmill-server"), "up", "--data-dir", str(self.data_dir), "--port", "0"],
+                [command("textmill-server"), "up", *options],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -142,20 +154,33 @@ class RunningStack:
         """Processes of the stack, past and present, that still run."""
         return [process for process in self._seen.values() if _runs(process)]
 
+    def processes(self, name: str) -> list[psutil.Process]:
+        """The processes of all children of the supervisor that are such a part, in the order of their ids."""
+        found = psutil.Process(self.up.pid).children()
+        return [
+            one for one in found if re.search(COMMANDS[name], " ".join([*_command_line(one), ""]))
+        ]
+
     def process(self, name: str) -> psutil.Process | None:
         """The process of one child of the supervisor, or None while there is none."""
-        for child in psutil.Process(self.up.pid).children():
-            line = " ".join([*_command_line(child), ""])
-            # A control worker is a worker too: the first that fits says what it is.
-            if name == next((one for one, part in COMMANDS.items() if part in line), None):
-                return child
-        return None
+        return next(iter(self.processes(name)), None)
 
     def pool_child(self, name: str) -> psutil.Process:
         """A process in which a Celery worker runs its tasks."""
         parent = self.process(name)
         assert parent is not None
-        return next(one for one in parent.children() if "--billiard-fork" in _command_line(one))
+        return pool_children(parent)[0]
+
+    # --- holding still ---------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the supervisor from starting again what dies meanwhile."""
+        self.up.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.up.send_signal(signal.SIGCONT)
 
     # --- what it runs with -----------------------------------------------------------------------
 
@@ -188,6 +213,15 @@ class RunningStack:
         """A plain client of the ledger."""
         url = self.embedded.environment()["TEXTMILL_REDIS_URL"]
         return redis.Redis.from_url(url, decode_responses=True)
+
+
+def pool_children(worker: psutil.Process) -> list[psutil.Process]:
+    """The processes in which this Celery worker runs its tasks, those that are on their way included."""
+    try:
+        children = worker.children()
+    except psutil.NoSuchProcess:
+        return []
+    return [one for one in children if "--billiard-fork" in _command_line(one)]
 
 
 def wait_for(reached: Callable[[], object], seconds: float) -> None:
