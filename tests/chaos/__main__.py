@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,13 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         folder = options.folder.resolve()
         folder.mkdir(parents=True)
+    # As Ctrl-C does: the stack is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
     console.print(f"seed {seed}; everything is kept in {folder} when this fails", highlight=False)
     try:
         with ChaosScreen(console) as screen:
             report = ChaosRun(SMALL if options.small else FULL, seed, folder, screen).run()
     except (OutputWrong, TextmillError, AssertionError) as error:
-        console.print(f"FAILED with seed {seed}: {error}", style="red", markup=False)
+        line = f"FAILED with seed {seed}: {error}"
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
         console.print(f"see {folder}", highlight=False)
         return 1
     for line in report.lines():

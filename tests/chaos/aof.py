@@ -63,11 +63,22 @@ class AofHistory:
         self._stopped.set()
         self._thread.join()
 
+    def since(self) -> float:
+        """Seconds for which the file has been watched."""
+        looks = list(self._looks)
+        return time.monotonic() - looks[0].at if looks else 0.0
+
     def cut(self, died_at: float, seconds: float = 1.0) -> int:
-        """Cut off what was written in the last seconds before ``died_at``; the bytes lost. Valkey must be down."""
+        """Cut off what was written in the last seconds before ``died_at``; the bytes lost. Valkey must be down.
+
+        Raises:
+            ValueError: the file has not been watched for so long, or there is none.
+        """
         last = look(self._folder)
         if last.file is None:
-            raise FileNotFoundError(f"no append-only file in {self._folder}")
+            raise ValueError(f"no append-only file in {self._folder}")
+        if not self._looks or self._looks[0].at > died_at - seconds:
+            raise ValueError(f"the append-only file was not watched for the last {seconds:g} s")
         # The last look that is old enough. A file that is newer than that is lost whole.
         before = [
             one.size

@@ -137,6 +137,17 @@ def test_a_file_that_was_begun_in_the_last_second_is_lost_whole(tmp_path: Path) 
     assert newest.read_bytes() == b""
 
 
+def test_nothing_is_cut_that_was_not_watched(tmp_path: Path) -> None:
+    newest = tmp_path / "appendonly.aof.1.incr.aof"
+    newest.write_bytes(b"kept")
+    with AofHistory(tmp_path) as history:
+        time.sleep(0.2)
+        assert 0 < history.since() < 1
+    with pytest.raises(ValueError, match="not watched"):
+        history.cut(time.monotonic())
+    assert newest.read_bytes() == b"kept"
+
+
 def test_deaths_are_read_from_what_up_prints() -> None:
     log = (
         "  ✓ valkey     ready after 0.3 s\n"

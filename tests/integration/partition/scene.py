@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,11 +82,12 @@ class Scene:
             "near": [*server, "worker"],
         }
         roles = [
-            ChildSpec(name=name, command=command, env=self._env)
+            # How they stop is not looked at here, so no time is lost with it.
+            ChildSpec(name=name, command=command, env=self._env, stop_signal=signal.SIGKILL)
             for name, command in commands.items()
         ]
-        far = ChildSpec(name="far", command=self._network.far(*server, "worker"), env=far_env)
-        return [*roles, far]
+        command = self._network.far(*server, "worker")
+        return [*roles, replace(roles[-1], name="far", command=command, env=far_env)]
 
     @contextmanager
     def running(self) -> Iterator[Textmill]:

@@ -19,6 +19,7 @@ from minio import Minio
 
 from server.client_config import ClientConfig
 from server.embedded import EmbeddedConfig
+from server.leash import leashed
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = ROOT / "tests" / "plugins"
@@ -101,7 +102,8 @@ class RunningStack:
         with (self.data_dir / "up.log").open("ab") as log:
             options = ["--data-dir", str(self.data_dir), "--port", "0", *self._workers]
             self._process = subprocess.Popen(
-                [command("textmill-server"), "up", *options],
+                # Should the tests be killed, it is too, and all that it has started.
+                leashed([command("textmill-server"), "up", *options]),
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -18,6 +18,9 @@ from textmill import Job, Textmill
 
 WORKERS = 2
 
+#: Rows of the job whose worker is told to stop.
+ROWS = 2500
+
 #: Seconds after the answer to a cancel from which on nothing more may be computed for the job.
 CANCEL_SECONDS = 5.0
 
@@ -91,7 +94,7 @@ def test_a_worker_told_to_stop_gives_its_shard_to_another(
     pair: RunningStack, client: Textmill, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    job = all_at_work(client, 4000, trace)
+    job = all_at_work(client, ROWS, trace)
     worker = pair.processes("worker")[0]
     (child,) = pool_children(worker)
     most_attempts = 0
@@ -115,9 +118,9 @@ def test_a_worker_told_to_stop_gives_its_shard_to_another(
         wait_for(lambda: moved() and job.refresh().ended, 120)
     assert most_attempts == 1, "a claim beside the first counted as an attempt"
     results, errors = outcome(job)
-    assert (len(results), errors) == (4000, [])
+    assert (len(results), errors) == (ROWS, [])
     assert texts_are_right(results)
     computed = [row for one in read_trace(trace) for row in range(one.first, one.last + 1)]
-    assert len(computed) < 4000 + 100, "what the worker had done was thrown away"
+    assert len(computed) < ROWS + 100, "what the worker had done was thrown away"
     assert not child.is_running()
     wait_for(lambda: len(pair.processes("worker")) == WORKERS, 60)
