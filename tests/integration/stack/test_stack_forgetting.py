@@ -47,13 +47,12 @@ def back_and_ended(job: Job) -> Job:
 
 
 def test_shards_that_the_ledger_forgot_are_planned_again(patient: Patient, tm: Textmill) -> None:
-    """The job itself is remembered, and so is that it was being planned."""
-    rows = 120_000
+    """The job itself is remembered; of its shards those of the last second are not, wherever planning is by then."""
+    rows = 80_000
     job = tm.jobs.create(kind="echo", input=upload(tm, numbered(rows)))
     submitted = time.monotonic()
     wait_for(lambda: job.refresh().counts.completed, 60)
     time.sleep(max(0.0, submitted + 1.5 - time.monotonic()))
-    assert job.refresh().counts.total is None, "too late: planning was over"
     assert patient.cut_valkey() > 0
     results, errors = outcome(back_and_ended(job))
     assert (len(results), errors) == (rows, [])
