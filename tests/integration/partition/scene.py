@@ -44,7 +44,7 @@ LEASE_SECONDS = 2.0
 #: Rows of a job and of a shard, and how long each takes: a shard takes longer than a lease lasts.
 ROWS, SHARD_ROWS, DELAY_MS = 192, 48, 50.0
 #: How long a worker is cut off when the others do not end the job before, and a machine may take for the rest.
-CUT_SECONDS, PATIENCE_SECONDS = 45.0, 90.0
+CUT_SECONDS, PATIENCE_SECONDS = 45.0, 150.0
 ROUND_SECONDS = 0.02
 
 
@@ -107,10 +107,8 @@ class Scene:
         """Cut the far worker off while it computes, and let the others go on; then let it come back."""
         cables = PARTITIONS[name]
         job = self._submit(client, name)
-        begun = self._wait_for(lambda: self._of_far(name))
+        pid, far_range, far_token = self._wait_for(lambda: self._computing(job, name))
         ledger = self._connections.ledger.client.redis
-        leases = cast("dict[str, str]", ledger.hgetall(f"job:{job.id}:leases"))
-        far_range = next(one for one in leases if _holds(one, begun.last))
         cut_at = time.monotonic()
         self._network.cut(cables)
         committed: dict[tuple[str, str], None] = {}
@@ -128,19 +126,17 @@ class Scene:
         self._wait_for(lambda: over() and self._ended(job))
         job = job.refresh()
         far_again = self._far_computes(client, f"{name} again")
-        trace = list(read_trace(self._trace(name)))
-        far = [one for one in trace if self._network.is_far(one.pid) and one.at < mended_at]
-        far = [one for one in far if _holds(far_range, one.first)]
-        last = far[-1]
-        near = [one for one in trace if one.pid != last.pid and cut_at < one.at < mended_at]
+        trace = [one for one in read_trace(self._trace(name)) if _holds(far_range, one.first)]
+        last = [one for one in trace if one.pid == pid and one.at < mended_at][-1]
+        near = [one.at for one in trace if one.pid != pid and cut_at < one.at < mended_at]
         return Observation(
             far_range=far_range,
-            far_token=leases[far_range],
+            far_token=far_token,
             far_row=last.last,
             cut_at=cut_at,
             far_last_at=last.at,
             stopped_at=self._stopped_at(job, cut_at, mended_at),
-            taken_over_at=next((one.at for one in near if _holds(far_range, one.first)), None),
+            taken_over_at=min(near, default=None),
             ended_at=ended_at,
             mended_at=mended_at,
             far_again_at=far_again.at,
@@ -162,6 +158,15 @@ class Scene:
         """The last batch that the far worker computed."""
         found = [one for one in read_trace(self._trace(name)) if self._network.is_far(one.pid)]
         return found[-1] if found else None
+
+    def _computing(self, job: Job, name: str) -> tuple[int, str, str] | None:
+        """The far worker's process, and the range that it has begun with and its token."""
+        batch = self._of_far(name)
+        leases = self._connections.ledger.client.redis.hgetall(f"job:{job.id}:leases")
+        for rows, token in cast("dict[str, str]", leases).items():
+            if batch is not None and _holds(rows, batch.last):
+                return batch.pid, rows, token
+        return None
 
     def _far_computes(self, client: Textmill, name: str) -> Computed:
         """What the far worker first computes of another job."""
