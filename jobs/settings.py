@@ -58,7 +58,9 @@ class Settings(BaseSettings):
         default=1 << 20, ge=1 << 10, description="Largest single row of input."
     )
     max_expansion: int = Field(
-        default=100, ge=2, description="A compressed input may grow by this factor (beyond 64 MiB)."
+        default=100,
+        ge=2,
+        description="A compressed input or a Parquet file may grow by this factor (beyond 64 MiB).",
     )
 
     # --- shards and leases ------------------------------------------------------------------------

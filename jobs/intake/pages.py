@@ -195,7 +195,7 @@ class PageGate(io.RawIOBase):
             try:
                 return read_struct(self._file.read(size))
             except CutThrift:
-                continue
+                continue  # with more of it
             except MalformedThrift as error:
                 raise self._damaged(f"the page at byte {walk.at} has no header: {error}") from None
         raise self._damaged(f"the header of the page at byte {walk.at} does not end")

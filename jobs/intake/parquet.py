@@ -31,6 +31,7 @@ from jobs.intake.cells import (
     refuser,
 )
 from jobs.intake.expansion import Expansion
+from jobs.intake.footer import RowGroup, row_groups
 from jobs.intake.objects import (
     ReadOptions,
     custom_id_of,
@@ -48,9 +49,8 @@ MAX_FOOTER = 16 << 20
 #: Most rows in a batch, and about how many bytes one should hold.
 BATCH_ROWS = 256
 BATCH_BYTES = 8 << 20
-#: Encodings that pyarrow cannot read as dictionaries.
-_DELTA = {"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"}
-#: Rows in a batch, shared among such columns: each text may be as long as its page.
+#: Rows in a batch, shared among columns of texts that may be given as "like the one before": each may then be as long
+#: as its page.
 _DELTA_ROWS = 32
 #: Bytes that the library reads of a column at once.
 _BUFFER = 256 << 10
@@ -123,13 +123,17 @@ class _Reader:
         self._source = source
         self._options = options
         what = f"{source}: the Parquet file"
-        self._expansion = Expansion(max_expansion, read=self._check_ends(file), what=what)
+        footer = self._footer(file)
+        self._expansion = Expansion(max_expansion, read=file.seek(0, io.SEEK_END), what=what)
         with self._damage_told():
             opened = _open(file)
-            self._metadata = opened.metadata
             names = self._wanted(opened.schema_arrow.names)
             self._leaves = _leaves(opened.schema, names)
-            self._delta = self._check_metadata()
+            self._groups = row_groups(footer, {place for place, _ in self._leaves})
+            facts = [one for group in self._groups for one in group.columns.items()]
+            if sum(column.plain for _, column in facts) > self._expansion.allowed:
+                raise self._expansion.failure()
+            self._delta = {place for place, column in facts if column.delta}
             kept = [
                 leaf.path
                 for place, leaf in self._leaves
@@ -138,7 +142,7 @@ class _Reader:
                 and place not in self._delta
             ]
             self._gate = PageGate(file, source)
-            self._file = _open(self._gate, metadata=self._metadata, read_dictionary=kept)
+            self._file = _open(self._gate, metadata=opened.metadata, read_dictionary=kept)
             schema = self._file.schema_arrow
             self._columns = [self._column(name, schema.field(name).type) for name in names]
             # The file itself may want further columns to be read so.
@@ -155,8 +159,8 @@ class _Reader:
 
     # --- what the file holds -------------------------------------------------------------------------
 
-    def _check_ends(self, file: BinaryIO) -> int:
-        """The file's size, once its first and last bytes are those of Parquet."""
+    def _footer(self, file: BinaryIO) -> bytes:
+        """The file's footer, once its first and last bytes are those of Parquet."""
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(4)
@@ -173,7 +177,8 @@ class _Reader:
             raise self._corrupt(
                 f"has a footer of {footer} bytes, at most {MAX_FOOTER} are allowed; write it with larger row groups"
             )
-        return size
+        file.seek(size - 8 - footer)
+        return file.read(footer)
 
     def _wanted(self, names: list[str]) -> list[str]:
         """The wanted columns that are there, the id first."""
@@ -196,36 +201,18 @@ class _Reader:
         make = refuser(type_) if refused else maker(type_)
         return _Column(name, make, plain=is_plain(type_) and not refused)
 
-    def _check_metadata(self) -> set[int]:
-        """Refuse at once what by its own words expands too far.
-
-        Returns:
-            The places of leaves whose texts are given by what they differ in from the one before.
-        """
-        total, delta = 0, set()
-        for group in range(self._metadata.num_row_groups):
-            columns = self._metadata.row_group(group)
-            for place, _ in self._leaves:
-                column = columns.column(place)
-                total += column.total_uncompressed_size
-                if not _DELTA.isdisjoint(column.encodings):
-                    delta.add(place)
-        if total > self._expansion.allowed:
-            raise self._expansion.failure()
-        return delta
-
     # --- its rows ------------------------------------------------------------------------------------
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         names = [column.name for column in self._columns]
-        for group in range(self._metadata.num_row_groups):
+        for place, group in enumerate(self._groups):
             with self._damage_told():
                 chunks, rows = self._chunks(group)
                 rows = self._gate.watch(chunks, rows)
                 batches = self._file.iter_batches(
-                    batch_size=rows, row_groups=[group], columns=names, use_threads=False
+                    batch_size=rows, row_groups=[place], columns=names, use_threads=False
                 )
-            left = self._metadata.row_group(group).num_rows
+            left = group.rows
             while True:
                 with self._damage_told():
                     batch = next(batches, None)
@@ -235,33 +222,32 @@ class _Reader:
                 left -= batch.num_rows
                 yield batch
             if left:  # pyarrow ends quietly where a column does
-                missing = f"row group {group + 1} has {left} rows fewer than it says"
+                missing = f"row group {place + 1} has {left} rows fewer than it says"
                 raise self._corrupt(f"is damaged: {missing}")
 
-    def _chunks(self, group: int) -> tuple[list[Chunk], int]:
+    def _chunks(self, group: RowGroup) -> tuple[list[Chunk], int]:
         """What is to be read of a row group, and how many rows at a time."""
-        columns = self._metadata.row_group(group)
-        found, total, most = [], 0, BATCH_ROWS
-        for place, leaf in self._leaves:
-            column = columns.column(place)
-            start = column.data_page_offset
-            if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
-                start = column.dictionary_page_offset
-            total += column.total_uncompressed_size
-            if place in self._delta:
-                most = max(1, _DELTA_ROWS // len(self._delta))
-            found.append(
-                Chunk(
-                    column=leaf.path,
-                    start=start,
-                    size=column.total_compressed_size,
-                    values=column.num_values,
-                    repeated=leaf.max_repetition_level > 0,
-                    kept=place in self._kept,
-                    width=_WIDTHS.get(leaf.physical_type, leaf.length),
-                )
+        chunks = [
+            Chunk(
+                column=leaf.path,
+                start=group.columns[place].start,
+                size=group.columns[place].stored,
+                values=group.columns[place].values,
+                repeated=leaf.max_repetition_level > 0,
+                width=_WIDTHS.get(leaf.physical_type, leaf.length),
+                kept=place in self._kept,
             )
-        return found, max(1, min(BATCH_BYTES * columns.num_rows // max(1, total), most))
+            for place, leaf in self._leaves
+        ]
+        for chunk in chunks:
+            if not chunk.repeated and chunk.values != group.rows:
+                found = (
+                    f"{chunk.values} values of column {quoted(chunk.column)} in {group.rows} rows"
+                )
+                raise self._corrupt(f"is damaged: it has {found}")
+        plain = sum(column.plain for column in group.columns.values())
+        most = _DELTA_ROWS // len(self._delta) if self._delta else BATCH_ROWS
+        return chunks, max(1, min(BATCH_BYTES * group.rows // max(1, plain), most))
 
     def _row(self, columns: list[_Cells], place: int, index: int, line: int) -> Row | BadRow:
         options = self._options

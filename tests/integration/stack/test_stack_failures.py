@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import zstandard
 
 from tests.integration.stack.dialogue import (
     ended,
@@ -137,6 +138,10 @@ def _bomb(row: bytes, size: int) -> bytes:
         ("plain.jsonl.gz", b'{"text": "a"}\n', "input_corrupt"),
         ("cut.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 999)[:-9], "input_corrupt"),
         ("zeros.jsonl.gz", _bomb(b"\0", 300 << 20), "input_expansion"),
+        ("plain.jsonl.zst", b'{"text": "a"}\n', "input_corrupt"),
+        ("cut.csv.zst", zstandard.compress(b"text\n" + b"row\n" * 999)[:-1], "input_corrupt"),
+        ("zeros.jsonl.zst", zstandard.compress(bytes(100 << 20)), "input_expansion"),
+        ("window.jsonl.zst", b"\x28\xb5\x2f\xfd\0\xa8\x01\0\0", "input_expansion"),
         (
             "rows.jsonl.gz",
             _bomb(b'{"text": "' + b"a" * 5000 + b'"}\n', 300 << 20),

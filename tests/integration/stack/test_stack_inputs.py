@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from decimal import Decimal
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
+import zstandard
 from minio import Minio
+from pyarrow import parquet as pq
 
-from tests.integration.stack.dialogue import jsonl, outcome, packed, put, upload
+from tests.integration.stack.dialogue import failure, jsonl, outcome, packed, put, upload
 from textmill import Textmill
 
 TEXTS = ["first", "second, with a comma", "third \N{SNOWMAN}"]
@@ -62,9 +67,25 @@ def test_inline_rows_with_ids_and_carried_fields(tm: Textmill) -> None:
     assert [one["code"] for one in job.refresh().raw["warnings"]] == ["repeated_custom_id"]
 
 
+def zstd(data: bytes) -> bytes:
+    """Two frames."""
+    packer = zstandard.ZstdCompressor(write_checksum=True)
+    return packer.compress(data[:30]) + packer.compress(data[30:])
+
+
+def parquet(columns: dict[str, list[Any]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out, row_group_size=2)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_uploaded_files_plain_and_compressed(tm: Textmill, name: str) -> None:
-    files = [upload(tm, FILES[name], name), upload(tm, packed(FILES[name]), name + ".gz")]
+    files = [
+        upload(tm, FILES[name], name),
+        upload(tm, packed(FILES[name]), name + ".gz"),
+        upload(tm, zstd(FILES[name]), name + ".zst"),
+    ]
     for job in [tm.jobs.create(kind="echo", input=file) for file in files]:
         results, errors = outcome(job)
         assert texts(results) == TEXTS
@@ -78,6 +99,61 @@ def test_a_document_is_one_row(tm: Textmill) -> None:
     files = [upload(tm, text.encode(), "a.md"), upload(tm, packed(text.encode()), "a.md.gz")]
     jobs = [tm.jobs.create(kind="echo", input=file, format="documents") for file in files]
     assert [texts(outcome(job)[0]) for job in jobs] == [[text], [text]]
+
+
+def test_a_parquet_file(tm: Textmill, s3: Minio, folder: str) -> None:
+    data = parquet(
+        {
+            "ticket": [1, 2, None, 4],
+            "body": ["first", None, "third \N{SNOWMAN}", " "],
+            "tags": [["a", "b"], [], None, []],
+            "price": [Decimal("1.50")] * 4,
+        }
+    )
+    uri = put(s3, folder + "rows.parquet", data)
+    for source, file in (("rows.parquet", upload(tm, data, "rows.parquet")), (uri, uri)):
+        job = tm.jobs.create(
+            kind="echo",
+            input=file,
+            text_field="body",
+            id_field="ticket",
+            carry=["tags", "price", "missing"],
+        )
+        results, errors = outcome(job)
+        assert [(row["custom_id"], row["output"]["text"], row["fields"]) for row in results] == [
+            ("1", "first", {"tags": ["a", "b"], "price": "1.50", "missing": None}),
+            (None, "third \N{SNOWMAN}", {"tags": None, "price": "1.50", "missing": None}),
+        ]
+        assert [
+            (row["custom_id"], row["source"], row["line"], row["error"]["code"]) for row in errors
+        ] == [("2", source, 2, "invalid_text"), ("4", source, 4, "empty_text")]
+
+
+def test_a_parquet_file_of_many_rows(tm: Textmill, s3: Minio, folder: str) -> None:
+    """More than one block of the store and many batches; and the format said, not told from the name."""
+    texts_ = [f"{n} {hash(n * 7919) % 10**9} " * 10 for n in range(30_000)]
+    data = parquet({"text": texts_, "custom_id": [f"r{n}" for n in range(30_000)]})
+    uri = put(s3, folder + "rows.data", data)
+    results, errors = outcome(tm.jobs.create(kind="echo", input=uri, format="parquet"))
+    assert texts(results) == texts_
+    assert [row["custom_id"] for row in results] == [f"r{n}" for n in range(30_000)]
+    assert errors == []
+
+
+def test_parquet_that_cannot_be_read(tm: Textmill, s3: Minio, folder: str) -> None:
+    data = parquet({"text": ["a", "b"]})
+    cases = {
+        "packed.parquet.gz": (packed(data), "input_format", "as it is"),
+        "packed.parquet.zst": (zstd(data), "input_format", "as it is"),
+        "cut.parquet": (data[:-9], "input_corrupt", "cut short"),
+        "text.parquet": (b"no Parquet", "input_corrupt", "does not begin with"),
+        "named.jsonl": (data, "input_encoding", "is Parquet"),
+        "columns.parquet": (parquet({"body": ["a"]}), "missing_text_field", "'body'"),
+    }
+    for name, (content, code, text) in cases.items():
+        error = failure(tm.jobs.create(kind="echo", input=put(s3, folder + name, content)))
+        assert error["code"] == code
+        assert text in error["message"]
 
 
 @pytest.mark.parametrize("size", [20, 100_000, 9_000_000])

@@ -110,7 +110,8 @@ def test_a_repeated_name_means_its_last_value(read: Read) -> None:
         (b"\xfe\xff\0{", "is UTF-16; convert"),
         (b"\0\0\xfe\xff\0\0\0{", "is UTF-32; convert"),
         (b"\x1f\x8b\x08\0", "gzip"),
-        (b"\x28\xb5\x2f\xfd\0", "Zstandard"),
+        (b"\x28\xb5\x2f\xfd\0", "Zstandard.*ends in .zst"),
+        (b"PAR1\x15\x04", "is Parquet"),
     ],
 )
 def test_another_encoding_fails_the_job(read: Read, data: bytes, says: str) -> None:

@@ -20,6 +20,7 @@ from pyarrow import parquet as pq
 
 from jobs.errors import JobFailure
 from jobs.intake import ReadOptions, expansion, pages
+from jobs.intake.footer import row_groups
 from jobs.intake.parquet import parquet_rows
 from jobs.rows import BadRow, Row
 
@@ -361,14 +362,27 @@ def test_damage_gives_rows_or_a_clear_failure(place: int, patch: bytes) -> None:
     assert code in {"input_corrupt", "input_expansion", "missing_text_field", "input_header"}
 
 
-def test_rows_that_are_not_there_are_missed() -> None:
-    """Cut off rows must not pass for a shorter file."""
+@pytest.mark.parametrize(("values", "rows"), [(2, 1), (2, 3), (1, 2), (3, 3)])
+def test_a_wrong_number_of_rows_is_seen(values: int, rows: int) -> None:
+    """Rows that are cut off must not pass for a shorter file."""
     data = packed({"text": ["one", "two"]}, write_statistics=False, store_schema=False)
-    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    counts = data[footer:].replace(zigzag(2) + b"\x19", zigzag(3) + b"\x19", 1)  # the file's rows
-    more = data[:footer] + counts.replace(b"\x16\x04", b"\x16\x06")  # those of its parts
-    assert pq.ParquetFile(io.BytesIO(more)).metadata.row_group(0).num_rows == 3
-    assert "rows fewer than it says" in refused(more, "input_corrupt")
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    footer = data[start:-8]
+    assert row_groups(footer, {0})[0].rows == 2
+    # The column's values, after its codec and before its size; the group's rows, before its first page.
+    footer = footer.replace(b"\x15\x02\x16\x04\x16", b"\x15\x02\x16" + zigzag(values) + b"\x16")
+    footer = footer.replace(b"\x16\x04\x26\x08", b"\x16" + zigzag(rows) + b"\x26\x08")
+    group = row_groups(footer, {0})[0]
+    assert (group.columns[0].values, group.rows) == (values, rows)
+    assert "the Parquet file" in refused(data[:start] + footer + data[-8:], "input_corrupt")
+
+
+def test_damage_over_which_the_library_would_end_the_process() -> None:
+    """A column's statistics do not fit the schema: asked for that column's metadata, pyarrow 26 aborts."""
+    data = packed({"tags": [["x"], ["y"]], "text": ["a", "b"]}, store_schema=False)
+    optional, required = b"\x35\x02\x18\x04tags", b"\x35\x00\x18\x04tags"
+    assert data.count(optional) == 1
+    refused(data.replace(optional, required), "input_corrupt", keep=frozenset(["tags"]))
 
 
 def test_a_bomb_by_its_own_words() -> None:

@@ -19,7 +19,7 @@ from textmill.params import ParamError, parse_params
 from textmill.progress import UploadBar
 from textmill.source import Source
 
-FORMATS = ("jsonl", "csv", "tsv", "text", "documents")
+FORMATS = ("jsonl", "csv", "tsv", "text", "documents", "parquet")
 #: Ending of the name under which stdin is uploaded, by format.
 _ENDINGS = {"text": "txt", "documents": "txt"}
 
