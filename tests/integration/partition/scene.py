@@ -27,7 +27,7 @@ from server.supervisor import Supervisor
 from storage.keys import KeyRing
 from tests.integration.partition.network import CABLES, SERVERS, Network, Server
 from tests.integration.partition.observation import Observation
-from tests.integration.stack.running import environment
+from tests.integration.stack.running import PLUGINS, TEST_SETTINGS, environment
 from tests.integration.stack.traces import Computed, read_trace
 from textmill import Job, Textmill
 
@@ -56,7 +56,7 @@ class Scene:
         self._network = network
         self._port = free_ports(1)[0]
         self._env = {
-            **environment(folder),
+            **environment(folder, TEST_SETTINGS, [PLUGINS]),
             **embedded.environment(),
             "TEXTMILL_DATA_DIR": str(folder),
             "TEXTMILL_PORT": str(self._port),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -391,7 +391,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     pipe.zrange(f"job:{job.id}:{name}", 0, -1, withscores=True)
                 for name in HASHES:
                     pipe.hgetall(f"job:{job.id}:{name}")
-            replies = iter(cast("list[Any]", pipe.execute()))
+            replies = iter(pipe.execute())
         for job in self.jobs.values():
             job.check()
             self._compare_record(job, next(replies))
