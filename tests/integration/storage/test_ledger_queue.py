@@ -8,11 +8,18 @@ import orjson
 import pytest
 
 from jobs.ids import new_token
+from jobs.ranges import RowRange
 from jobs.states import Priority
 from storage.ledger import Answer
-from storage.ledger.ranges import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, RESIDENCY_PATIENCE_MS
+from storage.ledger.ranges import (
+    FIRST_PAUSE_MS,
+    LONGEST_PAUSE_MS,
+    RESIDENCY_PATIENCE_MS,
+    STARVED_MS,
+    YIELD_MS,
+)
 from storage.ledger.workers import LONGEST_SLOT_MS, PRESENCE_MS, SLOT_MS
-from tests.integration.storage.ledgerbench import LedgerBench, new_job
+from tests.integration.storage.ledgerbench import LEASE_MS, LedgerBench, new_job
 
 
 def serve(bench: LedgerBench, *held: str) -> str | None:
@@ -124,6 +131,93 @@ def test_the_pause_doubles_up_to_a_limit_until_a_range_is_claimed(bench: LedgerB
     assert serve(bench) == "job_a"
     assert bench.record("job_a").waiting is None
     assert bench.ranges.defer("job_a", "") * 1000 == FIRST_PAUSE_MS
+
+
+# --- fairness ------------------------------------------------------------------------------------
+
+
+def test_a_tenant_with_one_job_gets_as_much_as_one_with_a_hundred(bench: LedgerBench) -> None:
+    for number in range(100):
+        bench.plan(10, 1, job=new_job(f"job_many_{number}", tenant="many"))
+    bench.plan(100, 1, job=new_job("job_single", tenant="single"))
+    served = Counter("many" in str(serve(bench)) for _ in range(100))
+    assert abs(served[True] - served[False]) <= 2
+
+
+def test_jobs_of_one_tenant_share_fairly(bench: LedgerBench) -> None:
+    for number in range(5):
+        bench.plan(40, 1, job=new_job(f"job_{number}"))
+    served = Counter(serve(bench) for _ in range(100))
+    assert set(served.values()) == {20}
+
+
+def test_having_been_away_earns_nothing(bench: LedgerBench) -> None:
+    """A tenant that asked for nothing for a while has no claim on the time before."""
+    bench.plan(200, 1, job=new_job("job_steady", tenant="steady"))
+    bench.plan(1, 1, job=new_job("job_early", tenant="other"))
+    for _ in range(50):
+        serve(bench)
+    bench.plan(50, 1, job=new_job("job_late", tenant="other"))
+    served = Counter(serve(bench) for _ in range(20))
+    assert served == {"job_steady": 10, "job_late": 10}
+
+
+def test_a_lower_priority_starves_for_a_minute_at_most(bench: LedgerBench) -> None:
+    bench.plan(100, 1, job=new_job("job_high", priority=Priority.HIGH))
+    bench.plan(100, 1, job=new_job("job_low", priority=Priority.LOW))
+    bench.now += STARVED_MS
+    assert serve(bench) == "job_high"
+    bench.now += 1
+    assert [serve(bench) for _ in range(3)] == ["job_low", "job_high", "job_high"]
+    bench.now += STARVED_MS + 1
+    assert [serve(bench) for _ in range(2)] == ["job_low", "job_high"]
+
+
+# --- making room ---------------------------------------------------------------------------------
+
+
+def beat(bench: LedgerBench, lease: tuple[RowRange, str], job_id: str) -> Answer:
+    return bench.ranges.heartbeat(job_id, *lease)
+
+
+def test_one_worker_makes_room_for_a_job_that_nobody_serves(bench: LedgerBench) -> None:
+    bench.plan(10, 1, job=new_job("job_big"))
+    first, second = bench.lease("job_big"), bench.lease("job_big")
+    bench.plan(10, 1, job=new_job("job_small"))
+    bench.now += YIELD_MS // 2
+    assert beat(bench, first, "job_big") is Answer.OK
+    assert beat(bench, second, "job_big") is Answer.OK
+    bench.now += YIELD_MS // 2 + 1
+    assert beat(bench, first, "job_big") is Answer.YIELD
+    assert beat(bench, second, "job_big") is Answer.OK  # one is enough
+    assert bench.ranges.sweep("job_big").expired == 0  # who makes room keeps the lease meanwhile
+    bench.lease("job_small")
+    bench.now += LEASE_MS // 2
+    assert beat(bench, second, "job_big") is Answer.OK
+
+
+@pytest.mark.parametrize(
+    ("waiting", "answer"),
+    [(Priority.HIGH, Answer.YIELD), (Priority.NORMAL, Answer.YIELD), (Priority.LOW, Answer.OK)],
+)
+def test_nobody_makes_room_for_less_urgent_work(
+    bench: LedgerBench, waiting: Priority, answer: Answer
+) -> None:
+    bench.plan(10, 1, job=new_job("job_served"))
+    lease = bench.lease("job_served")
+    bench.plan(10, 1, job=new_job("job_waiting", priority=waiting))
+    bench.now += YIELD_MS + 1
+    assert beat(bench, lease, "job_served") is answer
+
+
+def test_nobody_makes_room_for_a_job_that_is_deferred(bench: LedgerBench) -> None:
+    bench.plan(10, 1, job=new_job("job_served"))
+    lease = bench.lease("job_served")
+    bench.plan(10, 1, job=new_job("job_waiting"))
+    for _ in range(3):
+        bench.ranges.defer("job_waiting", "the hub is away")
+    bench.now += YIELD_MS + 1
+    assert beat(bench, lease, "job_served") is Answer.OK
 
 
 # --- invitations ---------------------------------------------------------------------------------
