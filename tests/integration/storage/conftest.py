@@ -25,9 +25,6 @@ from tests.integration.storage.ledgerbench import LEASE_MS, LedgerBench
 #: The oldest Redis whose scripts may carry flags.
 OLDEST_REDIS = 7
 
-#: Random runs of the ledger beside its model, on each server, where nobody asks for more.
-FEW_RUNS = 25
-
 
 def installed_redis() -> str:
     """Path of a Redis server that is new enough; skips the test where there is none."""
@@ -65,15 +62,6 @@ def client(request: pytest.FixtureRequest) -> Iterator[LedgerClient]:
     made.redis.script_flush()
     yield made
     made.close()
-
-
-@pytest.fixture
-def ledger_runs(request: pytest.FixtureRequest) -> int:
-    """How many random runs are made; ``LEDGER_RUNS`` asks for more, and then they may take their time."""
-    runs = int(os.environ.get("LEDGER_RUNS", FEW_RUNS))
-    if runs > FEW_RUNS:
-        request.applymarker(pytest.mark.timeout(0))
-    return runs
 
 
 @pytest.fixture

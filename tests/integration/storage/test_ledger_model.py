@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,7 +22,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs.ids import new_token
 from jobs.ranges import RowRange, check_tiling
 from jobs.rows import Usage
 from jobs.states import TRANSITIONS, Lane, Status
@@ -29,6 +30,9 @@ from storage.ledger.jobs import FIRST_PLANNER_MS, ended_fields
 from storage.ledger.scripts import LedgerClient
 from tests.integration.storage.ledgerbench import LEASE_MS, START, LedgerBench, new_job
 from tests.integration.storage.ledgermodel import ENDING, RUNNING, ModelJob, Watch
+
+#: Random runs on each server.
+RUNS = int(os.environ.get("LEDGER_RUNS", "25"))
 
 #: Two jobs of one tenant and one of another; the second may fail, the third may expire.
 JOBS = ("job_a", "job_b", "job_c")
@@ -91,6 +95,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.versions: dict[str, int] = {}
         #: Jobs that this step began anew on purpose: a retry or a restore.
         self.begun_anew: set[str] = set()
+        self.tokens = 0
+
+    def _token(self) -> str:
+        """A token that nobody had before: a counter, so that a run that failed can be made again."""
+        self.tokens += 1
+        return f"{self.tokens:032x}"
 
     @initialize(cuts=st.lists(st.integers(1, ROWS - 1), max_size=4))
     def enter_jobs(self, cuts: list[int]) -> None:
@@ -124,7 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job_id=job_ids, data=st.data())
     def begin_to_plan(self, job_id: str, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from([*self.planners[-3:], ""])) or new_token()
+        token = data.draw(st.sampled_from([*self.planners[-3:], ""])) or self._token()
         self.planners.append(token)
         answer = self.jobs[job_id].plan_begin(token, self.bench.now)
         assert self.bench.ranges.plan_begin(job_id, token) is answer
@@ -174,7 +184,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job_id=job_ids)
     def claim(self, job_id: str) -> None:
-        self._claim(job_id, new_token())
+        self._claim(job_id, self._token())
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -285,7 +295,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job_id=job_ids, data=st.data())
     def finalize(self, job_id: str, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from([*self.finalizers[-2:], ""])) or new_token()
+        token = data.draw(st.sampled_from([*self.finalizers[-2:], ""])) or self._token()
         self.finalizers.append(token)
         self._finalize(self.jobs[job_id], token, killed=data.draw(st.booleans()))
 
@@ -324,7 +334,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(job_id=job_ids)
     def restore(self, job_id: str) -> None:
         """Somebody begins to enter a job anew; of one that has ended only its record is entered."""
-        job, restorer = self.jobs[job_id], Restorer(job_id, new_token())
+        job, restorer = self.jobs[job_id], Restorer(job_id, self._token())
         fields: list[Any] = self._new_job(job).fields()
         if job.generation > 1:
             fields += ["attempts", job.generation, "base", job.base, "completed", job.base]
@@ -391,7 +401,10 @@ class LedgerMachine(RuleBasedStateMachine):
                     pipe.zrange(f"job:{job.id}:{name}", 0, -1, withscores=True)
                 for name in HASHES:
                     pipe.hgetall(f"job:{job.id}:{name}")
-            replies = iter(pipe.execute())
+            pipe.smembers("active")
+            *found, active = pipe.execute()
+        assert active == {job.id for job in self.jobs.values() if not job.ended}
+        replies = iter(found)
         for job in self.jobs.values():
             job.check()
             self._compare_record(job, next(replies))
@@ -454,8 +467,6 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         chosen = self.bench.ranges.choose([])
         assert chosen in waiting if waiting else chosen is None
-        active = {job.id for job in self.jobs.values() if not job.ended}
-        assert self.bench.jobs.active() == active
 
     def teardown(self) -> None:
         """Drive every job to its end: the parts of those that nothing stopped then tile the input."""
@@ -466,7 +477,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.bench.now += 70 * LEASE_MS
         self.sweep(job.id)
         if job.may_plan:
-            planner = new_token()
+            planner = self._token()
             assert job.plan_begin(planner, self.bench.now) is Answer.OK
             assert self.bench.ranges.plan_begin(job.id, planner) is Answer.OK
             for number in range(len(job.plan)):
@@ -482,12 +493,13 @@ class LedgerMachine(RuleBasedStateMachine):
             self.claim(job.id)
             self._commit(self.leases[-1], self.leases[-1].rows)
         if job.status in ENDING:
-            self._finalize(job, new_token(), killed=False)
+            self._finalize(job, self._token(), killed=False)
         assert job.ended
         assert self.bench.status(job.id) is job.status
 
 
-def test_the_ledger_does_what_its_model_does(client: LedgerClient, ledger_runs: int) -> None:
+@pytest.mark.timeout(300 + 5 * RUNS)
+def test_the_ledger_does_what_its_model_does(client: LedgerClient) -> None:
     class Machine(LedgerMachine):
         def __init__(self) -> None:
             super().__init__(client)
@@ -495,7 +507,7 @@ def test_the_ledger_does_what_its_model_does(client: LedgerClient, ledger_runs: 
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=ledger_runs,
+            max_examples=RUNS,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
