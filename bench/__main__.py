@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,8 @@ BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
 )
 def main(names: tuple[str, ...], scale: float) -> None:
     """Run the benchmarks NAMES, or all of them."""
+    # As Ctrl-C does: the stack must not outlive the benchmark.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
     machine = describe_machine()
     found: list[Entry] = []
