@@ -152,7 +152,8 @@ class _Reader:
     def rows(self, first_index: int) -> Iterator[Row | BadRow]:
         line = 0
         for batch in self._batches():
-            cells = [column.cells(batch) for column in self._columns]
+            with self._damage_told():
+                cells = [column.cells(batch) for column in self._columns]
             for place in range(batch.num_rows):
                 yield self._row(cells, place, first_index + line, line + 1)
                 line += 1
@@ -262,6 +263,8 @@ class _Reader:
                 break
             except (UnicodeDecodeError, NoJsonValue) as error:
                 failure = failure or self._cell_failure(column.column, error)
+            except pa.ArrowException as error:  # such as a value that its dictionary does not have
+                raise self._damaged(error) from None
         self._expansion.wrote(meter.size + _ROW_BYTES)
         if failure is None:
             return row_from_object(
@@ -292,8 +295,11 @@ class _Reader:
         try:
             yield
         except (pa.ArrowException, OSError, ValueError, IndexError) as error:
-            reason = " ".join(str(error).split())
-            raise self._corrupt(f"cannot be read: {shorten(reason, 300)}") from None
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> JobFailure:
+        reason = " ".join(str(error).split())
+        return self._corrupt(f"cannot be read: {shorten(reason, 300)}")
 
     def _corrupt(self, what: str) -> JobFailure:
         return JobFailure("input_corrupt", f"{self._source}: the Parquet file {what}")

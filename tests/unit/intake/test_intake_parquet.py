@@ -385,6 +385,23 @@ def test_damage_over_which_the_library_would_end_the_process() -> None:
     refused(data.replace(optional, required), "input_corrupt", keep=frozenset(["tags"]))
 
 
+def test_a_value_that_its_dictionary_does_not_have() -> None:
+    data = packed({"text": ["a"] * 9, "tags": [["x"], ["y"], ["z"]] * 3}, compression="none")
+    # A page of dictionary entries: four bytes of length and one of text each. One entry goes.
+    entries = b"".join(b"\x01\0\0\0" + letter for letter in (b"x", b"y", b"z"))
+    assert data.count(entries) == 1
+    one = b"\x0b\0\0\0" + b"x" * 11
+    broken = data.replace(entries, one)
+    at = broken.index(one)
+    header = broken.rindex(b"\x15\x04\x15", 0, at)  # a dictionary; its sizes follow
+    changed = broken[header:at].replace(b"\x15\x06", b"\x15\x02", 1)  # values: three, now one
+    assert changed != broken[header:at]
+    detail = refused(
+        broken[:header] + changed + broken[at:], "input_corrupt", keep=frozenset(["tags"])
+    )
+    assert "out-of-bounds" in detail
+
+
 def test_a_bomb_by_its_own_words() -> None:
     data = packed(
         {"text": ["\0" * 64 * MIB, "\0" * 16 * MIB]}, compression="zstd", use_dictionary=False
