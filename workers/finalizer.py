@@ -25,7 +25,7 @@ from storage.streams import readable
 from storage.submission import read_manifest
 from workers.covering import Gap, filled, tiled
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
-from workers.role import Replaced, Role
+from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -93,7 +93,12 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
         return ranges.final_begin(job_id, token)[0]
 
     try:
-        with Role(renew, seconds=runtime.settings.lease_seconds, begun=begun) as role:
+        with Role(
+            renew,
+            seconds=runtime.settings.lease_seconds,
+            begun=begun,
+            draining=runtime.draining,
+        ) as role:
             _Finalizing(runtime, record, token, progress, role).run()
     except Replaced:
         log.info("finalizer replaced", job=job_id)
@@ -102,6 +107,8 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
         # is kept, and the rest is computed again.
         log.warning("taken back", job=job_id, reason=str(error))
         restore_job(runtime.store, runtime.ledger, record.tenant, job_id, token)
+    except Stopping:
+        ranges.pause(job_id, "finalizer", token, 0, "")
     except Unavailable as error:
         log.warning("finalizing waits", job=job_id, reason=error.detail)
         ranges.pause(job_id, "finalizer", token, _PAUSE_SECONDS, error.detail)

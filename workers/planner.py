@@ -22,6 +22,7 @@ from jobs.record import JobRecord
 from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
 from storage.broker import invite_idle
 from storage.ledger import Answer
+from storage.ledger.ranges import MOST_PLANNERS
 from storage.objects import ObjectMissing
 from storage.parts import encode_shard
 from storage.restore import planned_ranges
@@ -29,7 +30,7 @@ from storage.submission import SubmittedJob, object_or_none
 from workers.failing import broken, fail_job
 from workers.model_files import ModelFiles
 from workers.retrying import retried_lines, shard_lines
-from workers.role import Replaced, Role
+from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
 from workers.sources import pin_sources, read_options, stream_rows
 
@@ -104,7 +105,11 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
     """
     ranges = runtime.ledger.ranges
     token, begun = new_token(), time.monotonic()
-    if ranges.plan_begin(job_id, token) is not Answer.OK:
+    answer = ranges.plan_begin(job_id, token)
+    if answer is Answer.SPENT:
+        reason = f"{MOST_PLANNERS} planners ended over the same part of the input"
+        fail_job(runtime, job_id, JobFailure("worker_lost", reason))
+    if answer is not Answer.OK:
         return
     record = runtime.ledger.jobs.find(job_id)
     if record is None:
@@ -114,13 +119,21 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
         return ranges.plan_begin(job_id, token)
 
     try:
-        with Role(renew, seconds=runtime.settings.lease_seconds, begun=begun) as role:
+        with Role(
+            renew,
+            seconds=runtime.settings.lease_seconds,
+            begun=begun,
+            draining=runtime.draining,
+        ) as role:
             _Planning(runtime, record, token, role).run()
     except Replaced:
         log.info("planner replaced", job=job_id)
+        ranges.pause(job_id, "planner", token, 0, "")  # in case that nobody has it: no death
     except (JobFailure, InvalidRequest) as failure:
         fail_job(runtime, job_id, failure)
         _end_expired(runtime, record, token)
+    except Stopping:
+        ranges.pause(job_id, "planner", token, 0, "")
     except Unavailable as error:
         log.warning("planning waits", job=job_id, reason=error.detail)
         ranges.pause(job_id, "planner", token, _PAUSE_SECONDS, error.detail)

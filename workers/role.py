@@ -20,6 +20,10 @@ class Replaced(Exception):
     """Somebody else has the role, or there is nothing left to do in it."""
 
 
+class Stopping(Exception):
+    """This process must stop: somebody else should go on."""
+
+
 class Role:
     """Says again and again that whoever plans or finalizes a job is alive.
 
@@ -27,10 +31,19 @@ class Role:
         renew: says so to the ledger.
         seconds: after which the ledger thinks that nobody is at it.
         begun: ``time.monotonic()`` from before the role was taken.
+        draining: set when this process must stop soon.
     """
 
-    def __init__(self, renew: Callable[[], Answer], *, seconds: float, begun: float) -> None:
+    def __init__(
+        self,
+        renew: Callable[[], Answer],
+        *,
+        seconds: float,
+        begun: float,
+        draining: threading.Event,
+    ) -> None:
         self._renew = renew
+        self._draining = draining
         self._seconds = seconds
         self._deadline = begun + seconds
         self._replaced = False
@@ -55,7 +68,10 @@ class Role:
 
         Raises:
             Replaced: it is not, or may not be any more.
+            Stopping: it is to be put down.
         """
+        if self._draining.is_set():
+            raise Stopping
         if self._replaced or time.monotonic() >= self._deadline:
             raise Replaced
 

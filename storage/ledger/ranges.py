@@ -22,6 +22,9 @@ STARVED_MS = 60_000
 #: A job that no worker at all has served for this long makes one of them return early from another's shard, in ms.
 YIELD_MS = 1_000
 
+#: Planners in a row that may die over a job without getting any further.
+MOST_PLANNERS = 5
+
 #: Pauses of a job that cannot be worked on just now: the first, which then doubles, and the longest, in ms.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 
@@ -43,6 +46,7 @@ class Answer(StrEnum):
     STOP = "stop"  #: the job's outcome is decided; drop the work
     HELD = "held"  #: somebody else is at it
     OVER = "over"  #: there is nothing left to do
+    SPENT = "spent"  #: planners die over the job one after the other
     YIELD = "yield"  #: the lease is renewed, but another job starves: commit early and give the rest back
 
 
@@ -93,8 +97,10 @@ class RangeTable:
     # --- planning --------------------------------------------------------------------------------
 
     def plan_begin(self, job_id: str, token: str) -> Answer:
-        """Become the job's planner, or go on being it: ``ok``, ``held`` or ``over``."""
-        return Answer(self._client.call("plan_begin", job_id, token, self._lease_ms, self._now))
+        """Become the job's planner, or go on being it: ``ok``, ``held``, ``over`` or ``spent``."""
+        return Answer(
+            self._client.call("plan_begin", job_id, token, self._lease_ms, MOST_PLANNERS, self._now)
+        )
 
     def add(self, job_id: str, token: str, rows: RowRange) -> Answer:
         """Make a range claimable: ``ok`` or ``lost``. Adding one seen before does nothing."""
