@@ -64,7 +64,7 @@ def rebuild(
         raise BeingBuilt("the ledger is being built by somebody else")
     log.info("building the ledger from the store")
     with _Kept(ledger, token):
-        ledger.restoring.clear()
+        ledger.restoring.clear(token)
         keys = 0
         jobs: Counter[str] = Counter()
         ring = KeyRing(store, ledger)

@@ -60,7 +60,9 @@ def restore_job(
     begin = ledger.restoring.begin
     try:
         record = JobRecord.from_json(read_manifest(store, names)["job"])
-        return begin(job_id, token, tenant, job.created_at, ended_fields(record))
+        # The submission first: its limits are in no manifest, and a retry goes by them.
+        fields = [*job.new_job().fields(), *ended_fields(record)]
+        return begin(job_id, token, tenant, job.created_at, fields)
     except ObjectMissing:
         begin(job_id, token, tenant, job.created_at, _fields(job, retry))
     for planned, parts in _planned(store, names):

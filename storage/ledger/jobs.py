@@ -280,7 +280,6 @@ def ended_fields(record: JobRecord) -> list[str | int | float]:
     return _flat(
         {
             "kind": record.kind,
-            "model_key": "",
             "priority": record.priority.value,
             "lane": record.lane.value,
             "metadata": _dumps(record.metadata),

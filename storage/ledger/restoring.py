@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from jobs.errors import Unavailable
 from jobs.ranges import RowRange
@@ -126,13 +127,19 @@ class RestoreTable:
             redis.pexpire("ledger:rebuild", REBUILD_MS)
             return True
 
-    def clear(self) -> None:
-        """Drop what a ledger without an epoch may still hold. Only under the lock."""
+    def clear(self, token: str) -> None:
+        """Drop what a ledger without an epoch may still hold.
+
+        Raises:
+            Replaced: the lock was lost meanwhile; what is there now is another's.
+        """
         with ledger_faults():
             redis = self._client.redis
             for pattern in _LEFTOVERS:
-                for name in redis.scan_iter(match=pattern, count=_SCAN_COUNT):
-                    redis.unlink(name)
+                names = redis.scan_iter(match=pattern, count=_SCAN_COUNT)
+                while batch := list(islice(names, _SCAN_COUNT)):
+                    if not self._client.call("rebuild_clear", token, *batch):
+                        raise Replaced("somebody else is building the ledger")
 
     def complete(self, token: str, epoch: str) -> None:
         """Say that the ledger is whole.
