@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "restore_range": lambda bench: bench.ledger.restoring.enter(JOB, TOKEN, ROWS, []),
     "retry": lambda bench: bench.jobs.retry(JOB, 2, 0, None),
     "watch": lambda bench: bench.ranges.watch(1.0),
+    "rebuild_clear": lambda bench: bench.ledger.restoring.clear(TOKEN),
     "rebuild_end": lambda bench: bench.ledger.restoring.complete(TOKEN, "epoch"),
     "outcome": lambda bench: bench.jobs.cancel(JOB),
     "plan_begin": lambda bench: bench.ranges.plan_begin(JOB, TOKEN),
