@@ -194,7 +194,8 @@ def test_a_planner_killed_half_way_is_followed_by_one_that_cuts_alike(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = shop.submit(texts(20))
-    add, added = _Planning._add, []
+    add = _Planning._add
+    added: list[RowRange] = []
 
     def two_then_kill(self: _Planning, rows: Any) -> None:
         if len(added) == 2:
