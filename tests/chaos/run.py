@@ -52,6 +52,7 @@ class ChaosRun:
         self._seed = seed
         self._folder = folder
         self._screen = screen
+        self._done = 0
         data_dir = folder / "stack"
         data_dir.mkdir()
         self._stack = RunningStack(
@@ -104,7 +105,15 @@ class ChaosRun:
             patient = Patient(self._stack, history)
             begun = time.monotonic()
             job = client.jobs.create(kind="echo", input=file, params=params)
-            with Tormentor(patient, self._scenario, self._seed, self._screen.say) as tormentor:
+            self._done = 0
+            tormentor = Tormentor(
+                patient,
+                self._scenario,
+                self._seed,
+                done=lambda: self._done,
+                announce=self._screen.say,
+            )
+            with tormentor:
                 job.wait(progress=self._progress, timeout=self._scenario.give_up)
                 seconds = time.monotonic() - begun
         self._screen.phase("comparing")
@@ -134,7 +143,8 @@ class ChaosRun:
         return output, check(output, self._scenario.rows, rows.expected)
 
     def _progress(self, job: Job) -> None:
-        self._screen.progress(job.counts.done / self._scenario.rows)
+        self._done = job.counts.done
+        self._screen.progress(self._done / self._scenario.rows)
 
     def _messages(self) -> int:
         """Celery messages sent so far, as the transport counts them in the broker's database."""

@@ -16,6 +16,7 @@ class Scenario:
     delay_ms: float  #: how long each row sleeps in the disturbed run
     shard_seconds: float  #: work in a shard, by ``delay_ms``
     kill_seconds: float  #: between two kills of a worker, from the first row to the end
+    kill_waits: bool  #: whether a kill waits until rows were committed since the one before: a busy machine needs that
     valkey_kills: int  #: restarts of Valkey that lose nothing
     valkey_cuts: int  #: restarts that lose the last second of its append-only file
     store_outage: float  #: how long the object store is away
@@ -48,11 +49,12 @@ SMALL = Scenario(
     delay_ms=1.6,
     shard_seconds=1.0,
     kill_seconds=4.0,
+    kill_waits=True,
     valkey_kills=1,
     valkey_cuts=1,
     store_outage=5.0,
     store_killed=False,
-    give_up=150.0,
+    give_up=300.0,
 )
 
 #: A million rows, five minutes at least.
@@ -63,6 +65,7 @@ FULL = Scenario(
     delay_ms=1.2,
     shard_seconds=2.0,
     kill_seconds=5.0,
+    kill_waits=False,
     valkey_kills=2,
     valkey_cuts=1,
     store_outage=60.0,

@@ -13,7 +13,7 @@ from tests.chaos.scenario import SMALL
 from tests.chaos.screen import ChaosScreen
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(800)
 def test_whatever_is_killed_every_row_is_there_once(tmp_path: Path) -> None:
     seed = secrets.randbelow(1 << 32)
     print(f"to run it with the same seed: python -m tests.chaos --small --seed {seed}")

@@ -16,14 +16,35 @@ from tests.chaos.scenario import Scenario
 
 Announce = Callable[[str], None]
 
+#: Seconds after which a kill that waits for the job looks again.
+_WAIT_SECONDS = 0.2
+
 
 class Tormentor:
-    """Hurts the stack from entry to exit. Everything has healed, or been let go, at exit."""
+    """Hurts the stack from entry to exit. Everything has healed, or been let go, at exit.
 
-    def __init__(self, patient: Patient, scenario: Scenario, seed: int, announce: Announce) -> None:
+    Args:
+        patient: the stack.
+        scenario: what is done to it.
+        seed: from which times and victims are drawn.
+        done: rows of the job that are known to be committed; called from another thread.
+        announce: called with a line for people, from another thread.
+    """
+
+    def __init__(
+        self,
+        patient: Patient,
+        scenario: Scenario,
+        seed: int,
+        *,
+        done: Callable[[], int],
+        announce: Announce,
+    ) -> None:
         self._patient = patient
         self._scenario = scenario
+        self._done = done
         self._announce = announce
+        self._done_before = 0
         self._victims = random.Random(f"{seed} victims")
         self._parents = _both_ways(self._victims)
         self._left = schedule(scenario, seed)
@@ -79,11 +100,19 @@ class Tormentor:
             if self._over.wait(max(0.0, until - self._passed)):
                 return True
             if self._passed >= self._next_kill:
-                self._next_kill += self._scenario.kill_seconds
-                killed = self._patient.kill_worker(self._victims, parent=next(self._parents))
-                if killed is not None:
-                    self._announce(f"{killed} killed")
+                self._kill_worker()
         return self._over.is_set()
+
+    def _kill_worker(self) -> None:
+        done = self._done()
+        if self._scenario.kill_waits and done <= self._done_before:
+            self._next_kill = self._passed + _WAIT_SECONDS
+            return
+        self._done_before = done
+        self._next_kill = max(self._passed, self._next_kill + self._scenario.kill_seconds)
+        killed = self._patient.kill_worker(self._victims, parent=next(self._parents))
+        if killed is not None:
+            self._announce(f"{killed} killed")
 
 
 def _both_ways(draw: random.Random) -> Iterator[bool]:
