@@ -173,7 +173,9 @@ def sweep(data_dir: Path | None) -> None:
     from server.connect import Connections  # noqa: PLC0415
     from server.roles.scheduler import make_sweeper  # noqa: PLC0415
 
-    make_sweeper(Connections.open(_settings(data_dir))).sweep()
+    settings = _settings(data_dir)
+    configure_logs(settings)
+    make_sweeper(Connections.open(settings)).sweep()
 
 
 @main.command()
@@ -184,7 +186,9 @@ def rebuild(data_dir: Path | None, force: bool) -> None:
     """Build the ledger again from the object store, after Redis was lost."""
     from server.rebuilding import run_rebuild  # noqa: PLC0415
 
-    run_rebuild(_settings(data_dir), force=force)
+    settings = _settings(data_dir)
+    configure_logs(settings)
+    run_rebuild(settings, force=force)
 
 
 @main.command("check-config")

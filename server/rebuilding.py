@@ -11,7 +11,8 @@ from jobs.names import TenantNames
 from jobs.settings import Settings
 from server.connect import Connections
 from storage.installation import Installation
-from storage.rebuild import BeingBuilt, Rebuilt, rebuild, tenants
+from storage.objects import ObjectStore
+from storage.rebuild import BeingBuilt, Rebuilt, Whole, rebuild, tenants
 
 
 def run_rebuild(settings: Settings, *, force: bool) -> None:
@@ -29,30 +30,33 @@ def run_rebuild(settings: Settings, *, force: bool) -> None:
     connections = Connections.open(settings)
     ledger, console = connections.ledger, Console()
     installation = Installation.load(connections.store)
-    if force:
-        ledger.give_up()
+    if ledger.epoch() is not None and not force:
+        console.print("the ledger is whole; --force builds it again all the same")
+        return
     try:
-        if ledger.epoch() is None:
-            _report(_rebuild(connections, installation.id), console)
-        else:
-            console.print("the ledger is whole; --force builds it again all the same")
-    except BeingBuilt:
+        _report(_rebuild(connections, installation.id, force=force), console)
+    except (BeingBuilt, Whole):
+        # A role that runs looks after the ledger each second, and may have been quicker.
         console.print("another process is building the ledger; waiting for it")
         while ledger.epoch() is None:
             time.sleep(0.2)
         console.print("the ledger is whole")
 
 
-def _rebuild(connections: Connections, owner: str) -> Rebuilt:
-    store = connections.store
+def _rebuild(connections: Connections, owner: str, *, force: bool) -> Rebuilt:
+    store, ledger = connections.store, connections.ledger
     console = Console(stderr=True)
     columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("jobs", total=None)
-        folders = [TenantNames(tenant).jobs for tenant in tenants(store)]
-        count = sum(1 for folder in folders for _ in store.list(folder, recursive=False))
-        progress.update(task, total=count)
-        return rebuild(store, connections.ledger, owner, lambda _job_id: progress.advance(task))
+        task = progress.add_task("jobs", total=_count(store))
+        if force:
+            ledger.give_up()
+        return rebuild(store, ledger, owner, lambda _job_id: progress.advance(task))
+
+
+def _count(store: ObjectStore) -> int:
+    folders = [TenantNames(tenant).jobs for tenant in tenants(store)]
+    return sum(1 for folder in folders for _ in store.list(folder, recursive=False))
 
 
 def _report(found: Rebuilt, console: Console) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -22,12 +23,18 @@ from storage.restore import restore_job
 
 log = structlog.get_logger(__name__)
 
+_WHOLE = "the ledger is whole; it can be rebuilt only when it is empty"
+
 #: Jobs restored at once: each is mostly waiting for the store.
 _THREADS = 8
 
 
 class BeingBuilt(Unavailable):
     """Somebody else is building the ledger at this moment."""
+
+
+class Whole(Unavailable):
+    """There is nothing to build: the ledger is whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +62,18 @@ def rebuild(
 
     Raises:
         BeingBuilt: somebody else is at it.
-        Unavailable: the ledger is whole, or store or Redis are away.
+        Whole: the ledger is whole.
+        Unavailable: store or Redis are away.
     """
     if ledger.epoch() is not None:
-        raise Unavailable("the ledger is whole; it can be rebuilt only when it is empty")
+        raise Whole(_WHOLE)
     token, started = new_token(), time.monotonic()
     if not ledger.restoring.lock(token):
         raise BeingBuilt("the ledger is being built by somebody else")
+    if ledger.epoch() is not None:
+        # Whoever had the lock has just ended; what would be cleared now is what it built.
+        ledger.restoring.unlock(token)
+        raise Whole(_WHOLE)
     log.info("building the ledger from the store")
     with _Kept(ledger, token):
         ledger.restoring.clear(token)
@@ -108,7 +120,7 @@ def tenants(store: ObjectStore) -> list[str]:
 
 
 class _Kept:
-    """Keeps the lock while the rebuild runs, however long a single job takes."""
+    """Keeps the lock while the rebuild runs, however long a single job takes, and no longer."""
 
     def __init__(self, ledger: Ledger, token: str) -> None:
         self._ledger = ledger
@@ -122,10 +134,13 @@ class _Kept:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        # A rebuild that failed is tried again at once, by whoever comes.
+        with suppress(Unavailable):
+            self._ledger.restoring.unlock(self._token)
 
     def _keep(self) -> None:
         while not self._done.wait(REBUILD_MS / 1000 / 4):
             try:
-                self._ledger.restoring.lock(self._token)
+                self._ledger.restoring.renew(self._token)
             except Unavailable as error:
                 log.warning("rebuild lock not renewed", reason=error.detail)

@@ -117,15 +117,23 @@ class RestoreTable:
     # --- the whole ledger -----------------------------------------------------------------------------
 
     def lock(self, token: str) -> bool:
-        """Become the one that builds the ledger, or go on being it; False while somebody else is."""
+        """Become the one that builds the ledger; False while somebody else is."""
+        with ledger_faults():
+            return bool(self._client.redis.set("ledger:rebuild", token, nx=True, px=REBUILD_MS))
+
+    def renew(self, token: str) -> bool:
+        """Go on being it; False when the lock is gone, and with it perhaps what was built under it."""
         with ledger_faults():
             redis = self._client.redis
-            if redis.set("ledger:rebuild", token, nx=True, px=REBUILD_MS):
-                return True
-            if redis.get("ledger:rebuild") != token:
-                return False
-            redis.pexpire("ledger:rebuild", REBUILD_MS)
-            return True
+            return redis.get("ledger:rebuild") == token and bool(
+                redis.pexpire("ledger:rebuild", REBUILD_MS)
+            )
+
+    def unlock(self, token: str) -> None:
+        """Let go of the lock, where it is still one's own."""
+        with ledger_faults():
+            if self._client.redis.get("ledger:rebuild") == token:
+                self._client.redis.delete("ledger:rebuild")
 
     def clear(self, token: str) -> None:
         """Drop what a ledger without an epoch may still hold.
