@@ -60,8 +60,8 @@ def restore_job(
     begin = ledger.restoring.begin
     try:
         record = JobRecord.from_json(read_manifest(store, names)["job"])
-        # The submission first: its limits are in no manifest, and a retry goes by them.
-        fields = [*job.new_job().fields(), *ended_fields(record)]
+        # What was asked for too, such as its max_errors: it may be tried again.
+        fields = job.new_job().fields() + ended_fields(record)
         return begin(job_id, token, tenant, job.created_at, fields)
     except ObjectMissing:
         begin(job_id, token, tenant, job.created_at, _fields(job, retry))

@@ -276,14 +276,9 @@ def _record(fields: dict[str, str], now: int) -> JobRecord:
 
 
 def ended_fields(record: JobRecord) -> list[str | int | float]:
-    """All of the record of a job that has ended, names and values one after the other, to enter it anew."""
+    """What became of a job that has ended, names and values one after the other, to enter it anew."""
     return _flat(
         {
-            "kind": record.kind,
-            "priority": record.priority.value,
-            "lane": record.lane.value,
-            "metadata": _dumps(record.metadata),
-            "name": record.name,
             "model": None if record.model is None else _dumps(record.model),
             "status": record.status.value,
             "outcome": record.outcome,
