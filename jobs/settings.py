@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     s3_secure: bool | None = Field(
         default=None, description="TLS to the store; by default as the endpoint's scheme says."
     )
+    s3_silence_seconds: float = Field(
+        default=10.0, gt=0, description="A store that is silent for longer in an answer is away."
+    )
     s3_allowed_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Comma list of s3://bucket/prefix that jobs of tenant `default` may read.",

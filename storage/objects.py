@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, cast
+from types import TracebackType
+from typing import BinaryIO, Self, cast
 
 import orjson
 import urllib3
@@ -28,6 +29,9 @@ PART_BYTES = 8 << 20
 
 #: Size of a piece handed on while streaming.
 CHUNK_BYTES = 1 << 20
+
+#: Seconds within which a connection must stand.
+_CONNECT_SECONDS = 3.0
 
 #: Attempts to go on with a download that broke off, each from where it stopped.
 STREAM_ATTEMPTS = 4
@@ -64,6 +68,23 @@ class _Client(Minio):
         )
 
 
+class _Retry(urllib3.Retry):
+    """Tries again at once what broke off or was refused for a moment, but not what hung: that would hang again."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
 @contextmanager
 def _translated(name: str) -> Iterator[None]:
     """Turn what minio-py and urllib3 raise into the three errors that callers know."""
@@ -93,9 +114,9 @@ class ObjectStore:
         """The store that the settings name. Opens no connection yet."""
         host, secure = settings.s3_host
         pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=3, read=60),
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.s3_silence_seconds),
             maxsize=32,
-            retries=urllib3.Retry(
+            retries=_Retry(
                 total=3,
                 connect=2,
                 read=2,
@@ -283,7 +304,8 @@ class ObjectStore:
                 with _translated(name):
                     failures += 1
                     answered = isinstance(error, S3Error) and error.code in _MISSING | _CHANGED
-                    if answered or failures >= STREAM_ATTEMPTS:
+                    hangs = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                    if answered or hangs or failures >= STREAM_ATTEMPTS:
                         raise
             else:
                 return
