@@ -16,6 +16,8 @@ from server.leash import leashed
 
 #: A log larger than this many bytes is set aside as ``<name>.log.1`` before the next process writes to it.
 LOG_BYTES = 20 << 20
+#: Seconds between two looks at whether a child that is ready must be started anew.
+_AILING_SECONDS = 1.0
 #: What is shown of a log when a child cannot be started.
 TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
@@ -35,6 +37,8 @@ class ChildSpec:
     #: None: ready as soon as it runs.
     ready: Callable[[], bool] | None = None
     ready_timeout: float = 30.0  #: seconds until it must be ready
+    #: Why it must be started anew although it runs, or None. Asked each second once it is ready; does not raise.
+    ailing: Callable[[], str | None] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0  #: seconds from ``stop_signal`` to SIGKILL
     cwd: Path | None = None
@@ -126,6 +130,13 @@ class Child:
                 return False
         self.ready_at = time.monotonic()
         return True
+
+    def ailment(self, now: float) -> str | None:
+        """Why the process must be started anew, or None."""
+        if self.spec.ailing is None or now < self.next_probe:
+            return None
+        self.next_probe = now + _AILING_SECONDS
+        return self.spec.ailing()
 
     def log_tail(self) -> str:
         """The last lines logged since the first start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ REGION = "us-east-1"
 _PROBE_SECONDS = 1.0
 _PROBE_KEY = "probe/embedded"
 _PROBE_BODY = b"textmill"
+#: Below so many bytes a disk counts as full; from so many on there is room again.
+_FULL_BYTES, _ROOM_BYTES = 16 << 20, 64 << 20
 #: Go's garbage collector works harder from here on, so that the store stays small beside the models.
 _MEMORY_LIMIT = "512MiB"
 
@@ -46,6 +49,30 @@ class SeaweedSecrets:
     access_key: str
     secret_key: str
     signing_key: str  #: signs what its own parts send each other
+
+
+class FullDisk:
+    """Says once that the disk of a folder was full and has room again.
+
+    SeaweedFS's index of names (goleveldb) refuses all writes to a log of which one write failed, with room or without,
+    until it is started anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._was_full = False
+
+    def __call__(self) -> str | None:
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError:
+            return None
+        if free < _FULL_BYTES:
+            self._was_full = True
+        elif self._was_full and free >= _ROOM_BYTES:
+            self._was_full = False
+            return "its disk was full"
+        return None
 
 
 def seaweedfs(
@@ -75,6 +102,7 @@ def seaweedfs(
         cwd=folder,
         ready=lambda: _writable(ports.s3, secrets, bucket),
         ready_timeout=90.0,
+        ailing=FullDisk(folder),
         # On SIGTERM its filer waits 15 s for streams that its own parts hold open. What it has acknowledged is in
         # files by then and survives SIGKILL, so there is nothing to wait for.
         stop_timeout=1.0,

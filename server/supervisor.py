@@ -186,8 +186,7 @@ class Supervisor:
         if status is not None:
             self._died(child, describe_exit(status), now)
         elif child.ready_at is not None:
-            if now - child.ready_at > HEALTHY_SECONDS:
-                child.deaths = 0
+            self._poll_ready(child, now - child.ready_at, now)
         elif child.probe(now):
             self._tell(child, "ready", seconds=time.monotonic() - child.started_at)
         elif now - child.started_at > child.spec.ready_timeout:
@@ -195,6 +194,13 @@ class Supervisor:
             if child is self._first_start:
                 raise StartFailed(child.spec.name, reason, child.log_tail())
             self._died(child, reason, now)
+
+    def _poll_ready(self, child: Child, healthy: float, now: float) -> None:
+        if healthy > HEALTHY_SECONDS:
+            child.deaths = 0
+        ailment = child.ailment(now)
+        if ailment is not None:
+            self._died(child, ailment, now)
 
     def _died(self, child: Child, reason: str, now: float) -> None:
         child.end()  # also what it has started and left behind

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,26 @@ def test_children_start_in_order_each_once_the_one_before_is_ready(tmp_path: Pat
             (name, kind) for name in "abc" for kind in ("starting", "ready")
         ]
         assert all(event.seconds >= 0.3 for event in seen.events if event.kind == "ready")
+
+
+def test_a_child_that_ails_is_started_anew(tmp_path: Path) -> None:
+    seen = Recorder()
+    ill = tmp_path / "ill"
+
+    def ailing() -> str | None:
+        if not ill.exists():
+            return None
+        ill.unlink()
+        return "it looked pale"
+
+    spec = replace(shell(tmp_path, "a", FAMILY), ailing=ailing)
+    with Supervisor([spec], tmp_path / "logs", seen) as supervisor:
+        first = running(supervisor, "a")
+        ill.touch()
+        poll_until(supervisor, lambda: supervisor.pid("a") not in (None, first))
+        assert [event.detail for event in seen.events if event.kind == "died"] == ["it looked pale"]
+        poll_until(supervisor, lambda: supervisor.is_ready("a"))
+        assert supervisor.restarts("a") == 1
 
 
 def test_children_stop_in_reverse_order_and_leave_nothing(
