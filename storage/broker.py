@@ -53,6 +53,7 @@ def make_celery(settings: Settings) -> Celery:
     app = Celery("textmill", broker=settings.celery_broker_url, set_as_current=True)
     app.conf.update(
         accept_content=["json"],
+        broker_channel_error_retry=True,  # what a full Redis answers; a worker would end with it
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
