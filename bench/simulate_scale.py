@@ -17,6 +17,7 @@ from bench.scale.memory import measure_memory
 from bench.scale.meter import Cost, slope
 from bench.scale.model import Costs, Load, busy, most_devices
 from bench.scale.night import make_night
+from bench.scale.planning import measure_planning
 from bench.scale.server import scratch_server
 from bench.scale.show import (
     PLANNED_SHARE,
@@ -30,6 +31,7 @@ from bench.scale.simulation import simulate
 
 #: Calls measured of each kind, ranges and jobs whose memory is measured.
 _CALLS, _RANGES, _JOBS = 500, 4_000, 300
+_PLANNED_ROWS = 50_000
 
 #: What is asked of one Redis, from the usual to what each thing alone does to it.
 LOADS: Mapping[str, Load] = {
@@ -74,6 +76,7 @@ def costs(as_json: bool, scale: float) -> None:
             client, max(600, round(_RANGES * scale)), max(10, round(_JOBS * scale)), announce
         )
         points = list(measure_bends(client, _sizes(scale), max(10, count // 4), announce))
+        planned = measure_planning(max(1_000, round(_PLANNED_ROWS * scale)), announce)
     known = known_costs(calls, points)
     if as_json:
         most = {name: most_devices(known, load, PLANNED_SHARE) for name, load in LOADS.items()}
@@ -83,6 +86,7 @@ def costs(as_json: bool, scale: float) -> None:
                 "calls": {name: asdict(cost) for name, cost in calls.items()},
                 "memory": asdict(memory),
                 "bends": [asdict(point) for point in points],
+                "planned_rows_per_second": planned,
                 "model": asdict(known),
                 "most_devices": most,
                 "busy_with_200_devices": asdict(busy(known, Load(devices=200))),
@@ -94,6 +98,9 @@ def costs(as_json: bool, scale: float) -> None:
     show_memory(console, memory)
     show_bends(console, points)
     show_model(console, known, LOADS)
+    console.print(
+        f"One control process plans {planned:,.0f} rows in a second of its processor time."
+    )
 
 
 @main.command()
@@ -103,6 +110,7 @@ def costs(as_json: bool, scale: float) -> None:
 @click.option(
     "--deaths-per-hour", type=float, default=2.0, show_default=True, help="Of a device at work."
 )
+@click.option("--least-rows", type=click.IntRange(min=1), default=1, help="Of a shard.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.pass_obj
 def night(
@@ -112,6 +120,7 @@ def night(
     devices: int,
     rows_per_second: float,
     deaths_per_hour: float,
+    least_rows: int,
     seed: int,
 ) -> None:
     """Simulate a night against the real scripts, with workers that die; fails where a row is lost or done twice."""
@@ -120,6 +129,7 @@ def night(
         devices=devices,
         rows_per_second=rows_per_second,
         deaths_per_hour=deaths_per_hour,
+        least_rows=least_rows,
         seed=seed,
     )
     with _progress() as progress, scratch_server() as client:
@@ -151,7 +161,7 @@ def _sizes(scale: float) -> Sizes:
     return Sizes(
         jobs=scaled(tuple(usual.jobs)),
         ranges=scaled(tuple(usual.ranges)),
-        tenants=tuple(usual.tenants) if scale == 1 else (1, 4),
+        tenants=tuple(size for size in usual.tenants if size <= 64 * scale or size == 1),
         workers=scaled(tuple(usual.workers)),
     )
 

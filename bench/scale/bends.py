@@ -110,17 +110,15 @@ def _with_ranges(scene: Scene, size: int, count: int) -> _Calls:
 def _with_tenants(scene: Scene, size: int, _count: int) -> _Calls:
     ranges, workers = scene.ledger.ranges, scene.ledger.workers
     groups = [(priority, tenant) for priority in Priority for tenant in range(size)]
-    names: list[str] = []
-
-    def jobs_of(priority: Priority, tenant: int) -> Iterator[str]:
-        for _ in range(16):
-            names.append(job_name(len(names)))
-            scene.enter([new_job(names[-1], f"t{tenant}", priority)])
-            yield names[-1]
-
-    for priority, tenant in groups:
-        scene.plan(list(jobs_of(priority, tenant)), 1)
-    low = names[-1]
+    jobs = [
+        new_job(job_name(number), f"t{tenant}", priority)
+        for number, (priority, tenant, _) in enumerate(
+            (*group, one) for group in groups for one in range(16)
+        )
+    ]
+    scene.enter(jobs)
+    scene.plan([job.id for job in jobs], 1)
+    low = jobs[-1].id
     token = new_token()
     held = ranges.claim(low, token)
     rows = held.rows if held is not None else shard(0)

@@ -31,6 +31,7 @@ class Night:
     rows_per_second: float = 50.0  #: of a device, on average
     spread: float = 0.3  #: devices differ by up to this share
     shard_seconds: float = 10.0
+    least_rows: int = 1  #: of a shard, however many devices there are
     window_rows: int = 64  #: computed at a time
     planned_per_second: int = 30_000  #: rows that one planner cuts; each job has a planner at once
     deaths_per_hour: float = 2.0  #: of a device while it computes
@@ -80,7 +81,13 @@ def spread_of(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def make_night(
-    rows: int, *, devices: int, rows_per_second: float, deaths_per_hour: float, seed: int = 1
+    rows: int,
+    *,
+    devices: int,
+    rows_per_second: float,
+    deaths_per_hour: float,
+    least_rows: int = 1,
+    seed: int = 1,
 ) -> Night:
     """Four tenants with big jobs of 1 to 4 tenths of the rows, and small jobs of four others all the time long.
 
@@ -110,5 +117,6 @@ def make_night(
         devices=devices,
         rows_per_second=rows_per_second,
         deaths_per_hour=deaths_per_hour,
+        least_rows=least_rows,
         seed=seed,
     )

@@ -123,7 +123,7 @@ class Simulation:
             raise RuntimeError(f"{job.name} cannot be planned")
         night = self._night
         size = round(night.rows_per_second * night.shard_seconds)
-        size = max(1, min(size, -(-job.rows // (2 * night.devices))))
+        size = max(night.least_rows, min(size, -(-job.rows // (2 * night.devices))))
         self._plan(job, token, size, 0)
 
     def _plan(self, job: NightJob, token: str, size: int, start: int) -> None:
