@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -26,7 +27,7 @@ from jobs.rows import (
     result_line,
 )
 from storage.ledger import Answer, Claim
-from storage.parts import PartLines, decode_shard, shard_bytes
+from storage.parts import PartLines, iterate_shard, shard_bytes
 from storage.submission import SubmittedJob
 from workers.failing import kind_faults
 from workers.lease import Drain, Lease
@@ -135,14 +136,14 @@ class RangeComputer:
         """
         shard, row_bytes = self._shard_of(opened, lease, claim)
         work = Work(lease.rows, row_bytes)
-        if claim.deaths >= _MOST_DEATHS and len(shard) == 1:
+        if claim.deaths >= _MOST_DEATHS and len(lease.rows) == 1:
             failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
-            work.lines.add_error(error_line(shard[0], failure))
+            work.lines.add_error(error_line(next(shard), failure))
             self._commit(opened, lease, work)
             return
         size = opened.kind.window_rows
         if claim.deaths:
-            size = min(size, -(-len(shard) // _SUSPECT_STEPS))
+            size = min(size, -(-len(lease.rows) // _SUSPECT_STEPS))
         try:
             self._run(opened, lease, shard, Hand(lease, size, patient=not claim.deaths), work)
         except Drain:
@@ -153,7 +154,7 @@ class RangeComputer:
         self,
         opened: OpenJob,
         lease: Lease,
-        shard: Sequence[Row | BadRow],
+        shard: Iterator[Row | BadRow],
         hand: Hand,
         work: Work,
     ) -> None:
@@ -166,9 +167,9 @@ class RangeComputer:
 
         context = RunContext(device=self._device, tick=tick)
         started = time.monotonic()
-        for start in range(0, len(shard), hand.size):
+        for start in range(0, len(lease.rows), hand.size):
             hand.reach(start)
-            self._run_window(opened, shard[start : start + hand.size], context, work)
+            self._run_window(opened, list(islice(shard, hand.size)), context, work)
             work.seconds = time.monotonic() - started
             if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
                 log.info("making room", job=lease.job_id, done=str(work.done))
@@ -176,16 +177,16 @@ class RangeComputer:
 
     def _shard_of(
         self, opened: OpenJob, lease: Lease, claim: Claim
-    ) -> tuple[list[Row | BadRow], float]:
+    ) -> tuple[Iterator[Row | BadRow], float]:
         """The rows of the lease, and the average size of one in bytes.
 
         The shard is that of the range that was planned, of which the lease may be a piece.
         """
         name = opened.names.shard(claim.origin)
         data = _persist(lease, lambda: self._runtime.store.get(name))
-        rows = decode_shard(data)
         first = claim.rows.start - claim.origin.start
-        return rows[first : first + len(claim.rows)], shard_bytes(data) / len(rows)
+        rows = islice(iterate_shard(data), first, first + len(claim.rows))
+        return rows, shard_bytes(data) / len(claim.origin)
 
     def _run_window(
         self,

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 SECTIONS = ("results", "errors")
 
 #: Bytes of output after which a piece is put away, so that a killed finalizer need not start over.
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 6 << 20
 
 #: S3 joins objects on the server only when all but the last have at least this size.
 COMPOSE_BYTES = 5 << 20

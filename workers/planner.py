@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,20 +74,24 @@ class DuplicateCounter:
         return [{"code": "repeated_custom_id", "message": message, "count": self.repeated}]
 
 
-def cut(
-    lines: Iterator[tuple[int, bytes]], rule: CutRule
-) -> Iterator[tuple[RowRange, list[bytes]]]:
-    """Cut numbered lines into shards: a pure function of the lines and the rule."""
-    start, size = 0, 0
-    held: list[bytes] = []
-    for index, line in lines:
-        if held and (len(held) >= rule.max_rows or size + len(line) > rule.max_bytes):
-            yield RowRange(start, index), held
-            start, size, held = index, 0, []
-        held.append(line)
-        size += len(line)
+def cut(lines: Iterable[bytes], rule: CutRule) -> Iterator[tuple[RowRange, bytearray]]:
+    """Cut the lines of rows 0, 1, 2, … into shards: a pure function of the lines and the rule.
+
+    The lines of a shard come joined, in a buffer that the next step empties: a list of them would cost several times
+    their size.
+    """
+    start = stop = 0
+    held = bytearray()
+    max_rows, max_bytes = rule.max_rows, rule.max_bytes
+    for line in lines:
+        if held and (stop - start >= max_rows or len(held) + len(line) > max_bytes):
+            yield RowRange(start, stop), held
+            start = stop
+            held.clear()
+        held += line
+        stop += 1
     if held:
-        yield RowRange(start, start + len(held)), held
+        yield RowRange(start, stop), held
 
 
 def _check(kind: Kind, row: Row, params: Any) -> RowFailure | None:
@@ -179,8 +183,8 @@ class _Planning:
             else (line for _, line in self._lines(kind, params, plan))
         )
         total = 0
-        for rows, shard in cut(enumerate(lines), plan.cut):
-            self._runtime.store.put(self._names.shard(rows), encode_shard(shard))
+        for rows, shard in cut(lines, plan.cut):
+            self._runtime.store.put(self._names.shard(rows), encode_shard([shard]))
             self._add(rows)
             total = rows.stop
         if total == 0 and self._names.generation == 1:
@@ -207,6 +211,8 @@ class _Planning:
 
     def _seal(self, sealed: dict[str, Any]) -> None:
         warnings = orjson.dumps(sealed["warnings"]).decode()
+        # For ranges that were added just after the last invitation: whoever took that may have left again.
+        invite_idle(self._runtime.ledger, self._runtime.broker)
         ranges = self._runtime.ledger.ranges
         answer = ranges.seal(self._job.id, self._token, sealed["rows"], warnings)
         if answer is Answer.FINALIZE:
