@@ -10,6 +10,9 @@ from jobs.spec import InputFormat
 
 #: Bytes of text that one shard holds when no speed is known yet: a few seconds on a slow CPU.
 DEFAULT_SHARD_BYTES = 32 << 10
+#: What shards grow to then, and how many there are of each size: a quick kind would drown in small ones.
+GROWN_SHARD_BYTES = 512 << 10
+GROWTH_SHARDS = 8
 MIN_SHARD_BYTES = 4 << 10
 
 
@@ -34,6 +37,15 @@ class CutRule(BaseModel):
 
     max_rows: int
     max_bytes: int  #: of shard lines, uncompressed
+    #: The first shards hold so many bytes, and every few shards twice as many, up to ``max_bytes``; None: all the same.
+    first_bytes: int | None = None
+
+    def bytes_of(self, number: int) -> int:
+        """Most bytes of the shard with this number, from 0."""
+        if self.first_bytes is None:
+            return self.max_bytes
+        doublings = min(number // GROWTH_SHARDS, 32)
+        return min(self.first_bytes << doublings, self.max_bytes)
 
 
 class Plan(BaseModel):
@@ -67,8 +79,8 @@ def cut_rule(
 ) -> CutRule:
     """Choose the size of shards.
 
-    About ``limits.seconds`` of work where the speed of this model is known, small where it is not, and never more
-    than leaves two shards for each worker.
+    About ``limits.seconds`` of work where the speed of this model is known; where it is not, small ones that grow; and
+    never more than leaves two shards for each worker.
 
     Args:
         total_rows: rows of the input, where they are known beforehand.
@@ -77,7 +89,7 @@ def cut_rule(
         bytes_per_second: shard bytes that one device worked through per second, measured on earlier jobs of the same
             kind and model.
     """
-    max_bytes = DEFAULT_SHARD_BYTES
+    max_bytes = GROWN_SHARD_BYTES
     if bytes_per_second is not None:
         max_bytes = int(bytes_per_second * limits.seconds)
     share = 2 * max(1, limits.workers)
@@ -87,4 +99,5 @@ def cut_rule(
     max_rows = limits.max_rows
     if total_rows is not None:
         max_rows = min(max_rows, max(1, -(-total_rows // share)))
-    return CutRule(max_rows=max_rows, max_bytes=max_bytes)
+    first_bytes = min(DEFAULT_SHARD_BYTES, max_bytes) if bytes_per_second is None else None
+    return CutRule(max_rows=max_rows, max_bytes=max_bytes, first_bytes=first_bytes)

@@ -23,7 +23,7 @@ ROUND_SECONDS = 0.1
 #: Seconds before a child that died is started again: the first one doubles with each death up to the second.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 #: After this many seconds of health a child's earlier deaths are forgotten.
-HEALTHY_SECONDS = 60.0
+HEALTHY_SECONDS = 10.0
 #: A child that dies more often than this during its first start makes the whole start fail.
 START_DEATHS = 3
 

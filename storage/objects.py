@@ -7,22 +7,23 @@ the server become :class:`jobs.errors.Unavailable`, so callers need to know one 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 import orjson
 import urllib3
-from minio import Minio
-from minio.commonconfig import ComposeSource, CopySource
-from minio.error import InvalidResponseError, MinioException, S3Error
+from minio.commonconfig import CopySource
+from minio.error import MinioException, S3Error
 
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.settings import Settings
+from storage.s3 import CHANGED, MISSING, Client, ObjectChanged, ObjectMissing, connect, translated
+
+__all__ = ["ObjectChanged", "ObjectInfo", "ObjectMissing", "ObjectStore"]
 
 #: Size of a piece of a multipart upload; S3 wants at least 5 MiB.
 PART_BYTES = 8 << 20
@@ -30,22 +31,8 @@ PART_BYTES = 8 << 20
 #: Size of a piece handed on while streaming.
 CHUNK_BYTES = 1 << 20
 
-#: Seconds within which a connection must stand.
-_CONNECT_SECONDS = 3.0
-
 #: Attempts to go on with a download that broke off, each from where it stopped.
 STREAM_ATTEMPTS = 4
-
-_MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NoSuchUpload", "ResourceNotFound"}
-_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict"}
-
-
-class ObjectMissing(LookupError):
-    """No object has this name."""
-
-
-class ObjectChanged(RuntimeError):
-    """The object is no longer the one whose ETag was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,80 +46,17 @@ class ObjectInfo:
     metadata: Mapping[str, str]  #: lower-case keys without the ``x-amz-meta-`` prefix
 
 
-class _Client(Minio):
-    """minio-py with the conditional put that its public methods do not offer."""
-
-    def put_if_absent(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
-        self._put_object(
-            bucket, name, data, headers={"Content-Type": content_type, "If-None-Match": "*"}
-        )
-
-
-class _Retry(urllib3.Retry):
-    """Tries again at once what broke off or was refused for a moment, but not what hung: that would hang again."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: urllib3.connectionpool.ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-
-@contextmanager
-def _translated(name: str) -> Iterator[None]:
-    """Turn what minio-py and urllib3 raise into the three errors that callers know."""
-    try:
-        yield
-    except S3Error as error:
-        if error.code in _MISSING:
-            raise ObjectMissing(name) from error
-        if error.code in _CHANGED:
-            raise ObjectChanged(name) from error
-        raise Unavailable(f"the object store answered {error.code} for {name}") from error
-    except (urllib3.exceptions.HTTPError, InvalidResponseError, OSError) as error:
-        raise Unavailable(f"the object store cannot be reached ({type(error).__name__})") from error
-    except MinioException as error:
-        raise Unavailable(f"the object store failed for {name}: {error}") from error
-
-
 class ObjectStore:
     """One bucket of an S3 store."""
 
-    def __init__(self, client: _Client, bucket: str) -> None:
+    def __init__(self, client: Client, bucket: str) -> None:
         self._client = client
         self.bucket = bucket
 
     @classmethod
     def connect(cls, settings: Settings) -> ObjectStore:
         """The store that the settings name. Opens no connection yet."""
-        host, secure = settings.s3_host
-        pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.s3_silence_seconds),
-            maxsize=32,
-            retries=_Retry(
-                total=3,
-                connect=2,
-                read=2,
-                backoff_factor=0.2,
-                status_forcelist=[500, 502, 503, 504],
-            ),
-        )
-        client = _Client(
-            endpoint=host,
-            access_key=settings.s3_access_key.get_secret_value(),
-            secret_key=settings.s3_secret_key.get_secret_value(),
-            secure=secure,
-            region=settings.s3_region,
-            http_client=pool,
-        )
-        return cls(client, settings.s3_bucket)
+        return cls(connect(settings), settings.s3_bucket)
 
     def in_bucket(self, bucket: str) -> ObjectStore:
         """The same server and credentials, another bucket."""
@@ -142,7 +66,7 @@ class ObjectStore:
 
     def put(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Write an object whole, replacing one of the same name."""
-        with _translated(name):
+        with translated(name):
             self._client.put_object(
                 bucket_name=self.bucket,
                 object_name=name,
@@ -159,7 +83,7 @@ class ObjectStore:
         wrote the object. Callers compare contents where that matters.
         """
         try:
-            with _translated(name):
+            with translated(name):
                 self._client.put_if_absent(self.bucket, name, data, content_type)
         except ObjectChanged:
             return False
@@ -172,42 +96,64 @@ class ObjectStore:
     def put_stream(
         self, name: str, data: BinaryIO, content_type: str = "application/octet-stream"
     ) -> ObjectInfo:
-        """Write a stream of unknown length in bounded memory (three parts of 8 MiB)."""
-        with _translated(name):
-            written = self._client.put_object(
-                bucket_name=self.bucket,
-                object_name=name,
-                data=data,
-                length=-1,
-                part_size=PART_BYTES,
-                num_parallel_uploads=1,
-                content_type=content_type,
-            )
-        return self.stat(written.object_name or name)
+        """Write a stream of unknown length, holding one part of 8 MiB of it at a time. A broken one leaves nothing."""
+        piece = _read(data)
+        if len(piece) < PART_BYTES:
+            self.put(name, piece, content_type)
+            return self.stat(name)
+        upload = self.begin_upload(name, content_type)
+        etags: list[str] = []
+        try:
+            while piece:
+                etags.append(self.upload_part(name, upload, len(etags) + 1, piece))
+                piece = _read(data)
+            self.complete_upload(name, upload, etags)
+        except BaseException:
+            with suppress(Unavailable, ObjectMissing):
+                self.abort_upload(name, upload)
+            raise
+        return self.stat(name)
+
+    def begin_upload(self, name: str, content_type: str) -> str:
+        """Begin to write an object in parts; the id of the upload."""
+        with translated(name):
+            return self._client.begin_upload(self.bucket, name, content_type)
+
+    def upload_part(self, name: str, upload: str, number: int, data: bytes) -> str:
+        """Write part ``number``, from 1; its ETag. All but the last have at least 5 MiB.
+
+        Raises:
+            ObjectMissing: there is no such upload, or it was completed.
+        """
+        with translated(name):
+            return self._client.upload_part(self.bucket, name, upload, number, data)
+
+    def complete_upload(self, name: str, upload: str, etags: Sequence[str]) -> None:
+        """Make an object of all parts of an upload, whose ETags come in order.
+
+        Raises:
+            ObjectMissing: there is no such upload, or it was completed.
+        """
+        with translated(name):
+            self._client.complete_upload(self.bucket, name, upload, etags)
+
+    def abort_upload(self, name: str, upload: str) -> None:
+        """Drop an upload and its parts."""
+        with translated(name):
+            self._client.abort_upload(self.bucket, name, upload)
 
     def copy(self, source: str, target: str) -> None:
         """Copy inside the bucket, on the server."""
-        with _translated(source):
+        with translated(source):
             self._client.copy_object(
                 bucket_name=self.bucket,
                 object_name=target,
                 source=CopySource(bucket_name=self.bucket, object_name=source),
             )
 
-    def compose(self, sources: list[str], target: str) -> None:
-        """Join objects on the server. All but the last must be at least 5 MiB, and at most 10,000."""
-        with _translated(target):
-            self._client.compose_object(
-                bucket_name=self.bucket,
-                object_name=target,
-                sources=[
-                    ComposeSource(bucket_name=self.bucket, object_name=name) for name in sources
-                ],
-            )
-
     def delete(self, name: str) -> None:
         """Delete an object; none of this name is no error."""
-        with _translated(name):
+        with translated(name):
             self._client.remove_object(bucket_name=self.bucket, object_name=name)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -218,7 +164,7 @@ class ObjectStore:
         Raises:
             ObjectMissing: no object has this name.
         """
-        with _translated(name):
+        with translated(name):
             found = self._client.stat_object(bucket_name=self.bucket, object_name=name)
         prefix = "x-amz-meta-"
         metadata = {
@@ -301,9 +247,9 @@ class ObjectStore:
                     response.close()
                     response.release_conn()
             except (urllib3.exceptions.HTTPError, OSError, S3Error, MinioException) as error:
-                with _translated(name):
+                with translated(name):
                     failures += 1
-                    answered = isinstance(error, S3Error) and error.code in _MISSING | _CHANGED
+                    answered = isinstance(error, S3Error) and error.code in MISSING | CHANGED
                     hangs = isinstance(error, urllib3.exceptions.ReadTimeoutError)
                     if answered or hangs or failures >= STREAM_ATTEMPTS:
                         raise
@@ -317,7 +263,7 @@ class ObjectStore:
 
         Unless ``recursive``, names end at the next ``/``: such folders come once each, among the objects or after them.
         """
-        with _translated(prefix):
+        with translated(prefix):
             for found in self._client.list_objects(
                 bucket_name=self.bucket,
                 prefix=prefix,
@@ -336,7 +282,7 @@ class ObjectStore:
 
     def ensure_bucket(self) -> None:
         """Make the bucket where it does not exist."""
-        with _translated(self.bucket):
+        with translated(self.bucket):
             if not self._client.bucket_exists(bucket_name=self.bucket):
                 try:
                     self._client.make_bucket(bucket_name=self.bucket)
@@ -353,3 +299,13 @@ class ObjectStore:
         name = f"system/probe/{new_token()}"
         self.put(name, b"probe")
         self.delete(name)
+
+
+def _read(data: BinaryIO) -> bytes:
+    """The next part of a stream; shorter than a part only at its end."""
+    pieces: list[bytes] = []
+    left = PART_BYTES
+    while left and (piece := data.read(min(left, CHUNK_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

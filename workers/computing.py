@@ -44,6 +44,9 @@ _SUSPECT_STEPS = 32
 #: Least time between two words about what is in hand, in seconds: quick kinds take several windows in hand at once.
 _HAND_SECONDS = 0.1
 
+#: Lease times for which a worker waits for a store that is away before it gives its range to somebody else.
+_PATIENCE_LEASES = 3
+
 Value = TypeVar("Value")
 
 
@@ -288,13 +291,16 @@ def _persist(lease: Lease, step: Callable[[], Value]) -> Value:
     Raises:
         LeaseLost: the outage outlived the lease.
         JobStopped: the job ended meanwhile.
+        Unavailable: it lasts too long; perhaps only this worker is cut off, and another can do the work.
     """
-    pause = 0.1
+    pause, begun = 0.1, time.monotonic()
     while True:
         lease.check()
         try:
             return step()
         except Unavailable as error:
+            if time.monotonic() - begun > lease.seconds * _PATIENCE_LEASES:
+                raise
             log.warning("waiting", job=lease.job_id, reason=error.detail)
             time.sleep(pause)
             pause = min(pause * 2, 2.0)

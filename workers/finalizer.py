@@ -24,6 +24,7 @@ from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
 from workers.covering import Gap, filled, tiled
+from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
 from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
@@ -32,11 +33,8 @@ log = structlog.get_logger(__name__)
 
 SECTIONS = ("results", "errors")
 
-#: Bytes of output after which a piece is put away, so that a killed finalizer need not start over.
-PIECE_BYTES = 6 << 20
-
-#: S3 joins objects on the server only when all but the last have at least this size.
-COMPOSE_BYTES = 5 << 20
+#: Bytes of output after which the state is recorded, so that a killed finalizer need not start over.
+SAVE_BYTES = 32 << 20
 
 #: Seconds after which finalizing is tried again when store or ledger are away.
 _PAUSE_SECONDS = 2.0
@@ -60,17 +58,24 @@ class Progress:
     """What is finished, as recorded in the ledger for whoever has to go on."""
 
     token: str  #: names the output folder
-    next_row: int = 0  #: all committed parts before this row are in the pieces
+    next_row: int = 0  #: all committed parts before this row are in the sections
     results: int = 0  #: lines
     errors: int = 0
-    pieces: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in SECTIONS})
+    sections: dict[str, SectionState] = field(
+        default_factory=lambda: {name: SectionState() for name in SECTIONS}
+    )
 
     def encode(self) -> str:
-        return orjson.dumps(self.__dict__).decode()
+        sections = {name: state.to_json() for name, state in self.sections.items()}
+        return orjson.dumps({**self.__dict__, "sections": sections}).decode()
 
     @classmethod
     def decode(cls, text: str) -> Progress:
-        return cls(**orjson.loads(text))
+        data = orjson.loads(text)
+        sections = {
+            name: SectionState.from_json(state) for name, state in data.pop("sections").items()
+        }
+        return cls(**data, sections=sections)
 
 
 def finalize_job(runtime: Runtime, job_id: str) -> None:
@@ -102,7 +107,7 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
             _Finalizing(runtime, record, token, progress, role).run()
     except Replaced:
         log.info("finalizer replaced", job=job_id)
-    except Unusable as error:
+    except (Unusable, UploadLost) as error:
         # What is done by the ledger's word cannot be had from the store. The store is right: whatever lies there whole
         # is kept, and the rest is computed again.
         log.warning("taken back", job=job_id, reason=str(error))
@@ -127,6 +132,7 @@ class _Finalizing:
         self._names = JobNames(record.tenant, record.id, record.attempts)
         self._progress = progress
         self._role = role
+        self._unsaved = 0  # bytes uploaded since the state was recorded
 
     def run(self) -> None:
         try:
@@ -143,8 +149,15 @@ class _Finalizing:
             )
 
     def _write(self) -> dict[str, Any]:
-        self._gather()
-        outputs = {section: self._join(section) for section in SECTIONS}
+        sections = {
+            name: Section(self._store, self._names, self._progress.token, name, state)
+            for name, state in self._progress.sections.items()
+        }
+        self._gather(sections)
+        for section in sections.values():
+            section.finish()
+            self._role.check()
+        outputs = {name: section.target for name, section in sections.items()}
         counts = {"results": self._progress.results, "errors": self._progress.errors}
         if self._names.generation > 1:
             counts = self._merge(outputs)
@@ -171,30 +184,31 @@ class _Finalizing:
         if not self._store.put_once(self._names.manifest, orjson.dumps(manifest)):
             # Somebody else's manifest stands, and names the output that counts.
             manifest = read_manifest(self._store, self._names)
-        self._delete_pieces()
+        for section in sections.values():
+            section.sweep()
         return manifest
 
     # --- gathering -----------------------------------------------------------------------------------
 
-    def _gather(self) -> None:
-        """Copy the parts into pieces of about 16 MiB, recording each pair that is finished.
+    def _gather(self, sections: dict[str, Section]) -> None:
+        """Copy the parts into the sections, recording from time to time how far that is.
 
         Raises:
             Unusable: a part is not there, is damaged, or leaves a gap.
+            UploadLost: what was uploaded before is no longer there.
         """
-        buffers = {name: bytearray() for name in SECTIONS}
         try:
             for done in self._done():
                 if isinstance(done, CommittedPart):
-                    self._take_part(done, buffers)
+                    self._take_part(done, sections)
                 else:
-                    self._take_gap(done, buffers)
+                    self._take_gap(done, sections)
                 self._role.check()
-                if len(buffers["results"]) + len(buffers["errors"]) >= PIECE_BYTES:
-                    self._put_pieces(buffers)
+                if self._unsaved >= SAVE_BYTES:
+                    self._save(sections)
         except TilingError as error:
             raise Unusable(str(error)) from error
-        self._put_pieces(buffers)
+        self._save(sections)
 
     def _done(self) -> Iterator[CommittedPart | Gap]:
         """What is still to be copied, in order; for a job that ran to its end the parts must leave no gap."""
@@ -207,11 +221,11 @@ class _Finalizing:
             return filled(parts, planned_ranges(self._store, self._names), start)
         return parts
 
-    def _take_part(self, part: CommittedPart, buffers: dict[str, bytearray]) -> None:
+    def _take_part(self, part: CommittedPart, sections: dict[str, Section]) -> None:
         try:
             header, pieces = open_part(self._store, self._names, part)
             for name, data in pieces:
-                buffers[name] += data
+                self._unsaved += sections[name].add(data)
         except ObjectMissing as error:
             raise Unusable(f"part {part.rows} is not there") from error
         except DamagedPart as error:
@@ -221,27 +235,24 @@ class _Finalizing:
         self._progress.errors += header.errors
         self._progress.next_row = part.rows.stop
 
-    def _take_gap(self, gap: Gap, buffers: dict[str, bytearray]) -> None:
+    def _take_gap(self, gap: Gap, sections: dict[str, Section]) -> None:
         """Rows that were not done when the job expired."""
         first = gap.rows.start - gap.planned.start
         rows = decode_shard(self._store.get(self._names.shard(gap.planned)))
         for row in rows[first : first + len(gap.rows)]:
             failure = row.failure if isinstance(row, BadRow) else _EXPIRED
-            buffers["errors"] += error_line(row, failure)
+            self._unsaved += sections["errors"].add(error_line(row, failure))
         self._progress.errors += len(gap.rows)
         self._progress.next_row = gap.rows.stop
 
-    def _put_pieces(self, buffers: dict[str, bytearray]) -> None:
-        for name, buffer in buffers.items():
-            if buffer:
-                sizes = self._progress.pieces[name]
-                self._store.put(self._piece(name, len(sizes)), bytes(buffer))
-                sizes.append(len(buffer))
-                buffer.clear()
+    def _save(self, sections: dict[str, Section]) -> None:
+        for section in sections.values():
+            section.save()
         state = self._progress.encode()
         answer, _ = self._ledger.ranges.final_begin(self._record.id, self._token, state)
         if answer is not Answer.OK:
             raise Replaced
+        self._unsaved = 0
 
     # --- merging -------------------------------------------------------------------------------------
 
@@ -263,36 +274,9 @@ class _Finalizing:
         for section, stream in lines.items():
             counted = Counted(stream)
             target = self._names.output(self._progress.token, f"merged/{section}.jsonl")
-            self._store.put_stream(target, readable(counted.chunks()), "application/x-ndjson")
+            self._store.put_stream(target, readable(counted.chunks()), CONTENT_TYPE)
             counts[section] = counted.lines
             self._role.check()
         for section in SECTIONS:
             outputs[section] = self._names.output(self._progress.token, f"merged/{section}.jsonl")
         return counts
-
-    # --- joining -------------------------------------------------------------------------------------
-
-    def _join(self, section: str) -> str:
-        """Make one object of a section's pieces: on the server where S3 allows, else by streaming."""
-        target = self._names.output(self._progress.token, f"{section}.jsonl")
-        sizes = self._progress.pieces[section]
-        pieces = [self._piece(section, number) for number in range(len(sizes))]
-        if not pieces:
-            self._store.put(target, b"", "application/x-ndjson")
-        elif len(pieces) == 1:
-            self._store.copy(pieces[0], target)
-        elif min(sizes[:-1]) >= COMPOSE_BYTES:
-            self._store.compose(pieces, target)
-        else:
-            stream = (chunk for piece in pieces for chunk in self._store.stream(piece))
-            self._store.put_stream(target, readable(stream), "application/x-ndjson")
-        self._role.check()
-        return target
-
-    def _piece(self, section: str, number: int) -> str:
-        return self._names.output(self._progress.token, f"pieces/{section}-{number:06d}")
-
-    def _delete_pieces(self) -> None:
-        for section in SECTIONS:
-            for number in range(len(self._progress.pieces[section])):
-                self._store.delete(self._piece(section, number))

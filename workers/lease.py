@@ -91,10 +91,11 @@ class Lease:
         self.token = token
         self.draining = draining
         self._ledger = ledger
-        self._seconds = seconds
+        self.seconds = seconds
         self._stall_seconds = stall_seconds
         self._deadline = claimed + seconds
         self._progress = claimed
+        self._beaten = claimed  # when the last heartbeat was sent
         self._asked_to_drain: float | None = None
         self._answer = Answer.OK
         self._done = threading.Event()
@@ -111,7 +112,7 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        self._thread.join(timeout=self._seconds)
+        self._thread.join(timeout=self.seconds)
 
     @property
     def must_yield(self) -> bool:
@@ -137,9 +138,10 @@ class Lease:
         self.check()
 
     def _renew(self) -> None:
-        pause = min(self._seconds / 4, _BEAT_SECONDS)
+        pause = min(self.seconds / 4, _BEAT_SECONDS)
         while not self._done.wait(pause):
-            self._beat()
+            if time.monotonic() - self._beaten >= pause:  # else a hand was just named
+                self._beat()
             if self._answer in (Answer.STOP, Answer.LOST):
                 return
             now = time.monotonic()
@@ -154,14 +156,14 @@ class Lease:
                     return
 
     def _beat(self, hand: RowRange | None = None) -> None:
-        sent = time.monotonic()
+        sent = self._beaten = time.monotonic()
         try:
             answer = self._ledger.ranges.heartbeat(self.job_id, self.rows, self.token, hand)
         except Unavailable as error:
             log.warning("heartbeat failed", job=self.job_id, reason=error.detail)
             return
         if answer in (Answer.OK, Answer.YIELD):
-            self._deadline = max(self._deadline, sent + self._seconds)
+            self._deadline = max(self._deadline, sent + self.seconds)
         # Once asked to yield, it stays so: the ledger asks one worker, once.
         if self._answer is not Answer.YIELD or answer is not Answer.OK:
             self._answer = answer

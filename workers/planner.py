@@ -82,12 +82,15 @@ def cut(lines: Iterable[bytes], rule: CutRule) -> Iterator[tuple[RowRange, bytea
     """
     start = stop = 0
     held = bytearray()
-    max_rows, max_bytes = rule.max_rows, rule.max_bytes
+    number = 0
+    max_rows, max_bytes = rule.max_rows, rule.bytes_of(number)
     for line in lines:
         if held and (stop - start >= max_rows or len(held) + len(line) > max_bytes):
             yield RowRange(start, stop), held
             start = stop
             held.clear()
+            number += 1
+            max_bytes = rule.bytes_of(number)
         held += line
         stop += 1
     if held:

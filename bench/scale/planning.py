@@ -33,5 +33,5 @@ def measure_planning(rows: int, announce: Callable[[str], None]) -> float:
 def _plan(lines: bytes) -> None:
     options = ReadOptions()
     found = read_rows([lines], format="jsonl", source="input", first_index=0, options=options)
-    for _, shard in cut(((row.index, encode_shard_row(row)) for row in found), _RULE):
-        encode_shard(shard)
+    for _, shard in cut((encode_shard_row(row) for row in found), _RULE):
+        encode_shard([shard])

@@ -146,13 +146,30 @@ def test_copy(store: ObjectStore) -> None:
     assert store.get("b") == b"data"
 
 
-def test_compose_joins_on_the_server(store: ObjectStore) -> None:
+def test_parts_of_an_upload_become_one_object(store: ObjectStore) -> None:
     first, last = pattern(5 << 20), b"the end"
-    store.put("a", first)
-    store.put("b", last)
-    store.compose(["a", "a", "b"], "joined")
+    upload = store.begin_upload("joined", "text/plain")
+    etags = [
+        store.upload_part("joined", upload, number, data)
+        for number, data in enumerate((first, first, last), 1)
+    ]
+    # Whoever goes on after a death may write a part again.
+    assert store.upload_part("joined", upload, 2, first) == etags[1]
+    assert not store.exists("joined")
+    store.complete_upload("joined", upload, etags)
     joined = hashlib.sha256(b"".join(store.stream("joined"))).digest()
     assert joined == hashlib.sha256(first + first + last).digest()
+    with pytest.raises(ObjectMissing):
+        store.upload_part("joined", upload, 4, last)
+
+
+def test_a_dropped_upload_leaves_nothing(store: ObjectStore) -> None:
+    upload = store.begin_upload("dropped", "text/plain")
+    etag = store.upload_part("dropped", upload, 1, b"data")
+    store.abort_upload("dropped", upload)
+    with pytest.raises(ObjectMissing):
+        store.complete_upload("dropped", upload, [etag])
+    assert not store.exists("dropped")
 
 
 def test_listing(store: ObjectStore) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from jobs.ranges import RowRange
 from jobs.rows import RowFailure
 from jobs.states import Status
 from tests.integration.workers.workshop import TENANT, Workshop, expected, texts
 from tests.plugins.echo_kind import Echo
-from workers.finalizer import _Finalizing
+from workers.outputs import Section
 from workers.planner import _Planning
 
 
@@ -130,7 +131,7 @@ def test_a_finalizer_that_was_killed_is_followed_by_another(
     shop.plan(job)
     shop.work()
     with monkeypatch.context() as patch:
-        patch.setattr(_Finalizing, "_join", kill)
+        patch.setattr(Section, "finish", kill)
         with pytest.raises(Killed):
             shop.finalize(job)
     shop.finalize(job)
@@ -138,6 +139,50 @@ def test_a_finalizer_that_was_killed_is_followed_by_another(
     shop.give_up_roles(job)
     shop.finalize(job)
     assert shop.outcome(job) == (Status.COMPLETED, expected(range(15)), {})
+
+
+WRITES = ("put", "put_once", "copy", "begin_upload", "upload_part", "complete_upload", "delete")
+
+
+def test_a_finalizer_may_be_killed_before_every_single_write(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an output of several parts, the smallest that S3 takes."""
+    monkeypatch.setattr("workers.outputs.PART_BYTES", 5 << 20)
+    monkeypatch.setattr("workers.finalizer.SAVE_BYTES", 5 << 20)
+    large = ["x" * 900_000 for _ in range(13)]
+    job = shop.submit([*large, None])
+    shop.plan(job)
+    shop.work()
+    left = 0
+
+    def dying(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+            return write(*args, **kwargs)
+
+        return call
+
+    for name in WRITES:
+        monkeypatch.setattr(shop.store, name, dying(getattr(shop.store, name)))
+    deaths = 0
+    while not shop.record(job).status.ended:
+        left = deaths + 1
+        try:
+            shop.finalize(job)
+        except Killed:
+            deaths += 1
+            shop.give_up_roles(job)
+        assert deaths < 40
+    left = 0
+    assert deaths > len(WRITES)
+    status, results, errors = shop.outcome(job)
+    assert status is Status.COMPLETED
+    assert errors == {13: "missing_text"}
+    assert sorted(results) == list(range(13))
 
 
 # --- windows -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.plan import (
     DEFAULT_SHARD_BYTES,
+    GROWN_SHARD_BYTES,
     MIN_SHARD_BYTES,
     CutRule,
     Plan,
@@ -28,7 +29,7 @@ def limits(
 @pytest.mark.parametrize(
     ("given_limits", "rows", "size", "speed", "expected"),
     [
-        pytest.param(limits(), None, None, None, (50_000, DEFAULT_SHARD_BYTES), id="nothing known"),
+        pytest.param(limits(), None, None, None, (50_000, GROWN_SHARD_BYTES), id="nothing known"),
         pytest.param(limits(), None, None, 1e5, (50_000, 1_000_000), id="ten seconds of work"),
         pytest.param(limits(seconds=2), None, None, 1e5, (50_000, 200_000), id="two seconds"),
         pytest.param(limits(), None, None, 1e9, (50_000, 64 * MIB), id="at most the limit"),
@@ -36,10 +37,10 @@ def limits(
         pytest.param(limits(), None, 100 * MIB, 1e5, (50_000, 1_000_000), id="a big input"),
         pytest.param(limits(), None, 100_000, 1e5, (50_000, 50_000), id="two for one worker"),
         pytest.param(limits(workers=4), None, 100_001, 1e5, (50_000, 12_501), id="two for each"),
-        pytest.param(limits(workers=4), 1000, None, None, (125, DEFAULT_SHARD_BYTES), id="rows"),
-        pytest.param(limits(workers=4), 3, None, None, (1, DEFAULT_SHARD_BYTES), id="few rows"),
-        pytest.param(limits(workers=0), 10, None, None, (5, DEFAULT_SHARD_BYTES), id="no worker"),
-        pytest.param(limits(rows=7), 1000, None, None, (7, DEFAULT_SHARD_BYTES), id="most rows"),
+        pytest.param(limits(workers=4), 1000, None, None, (125, GROWN_SHARD_BYTES), id="rows"),
+        pytest.param(limits(workers=4), 3, None, None, (1, GROWN_SHARD_BYTES), id="few rows"),
+        pytest.param(limits(workers=0), 10, None, None, (5, GROWN_SHARD_BYTES), id="no worker"),
+        pytest.param(limits(rows=7), 1000, None, None, (7, GROWN_SHARD_BYTES), id="most rows"),
         pytest.param(limits(size=1024), None, None, None, (50_000, 1024), id="a small limit"),
     ],
 )
@@ -52,6 +53,20 @@ def test_sizes(
 ) -> None:
     rule = cut_rule(given_limits, total_rows=rows, total_bytes=size, bytes_per_second=speed)
     assert (rule.max_rows, rule.max_bytes) == expected
+
+
+def test_shards_grow_while_no_speed_is_known() -> None:
+    rule = cut_rule(limits(), total_rows=None, total_bytes=100 * MIB, bytes_per_second=None)
+    sizes = [rule.bytes_of(number) for number in range(100)]
+    assert sizes[:8] == [DEFAULT_SHARD_BYTES] * 8
+    assert sizes[8:16] == [DEFAULT_SHARD_BYTES * 2] * 8
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == rule.bytes_of(10**9) == GROWN_SHARD_BYTES
+
+
+def test_shards_of_a_known_speed_are_of_one_size() -> None:
+    rule = cut_rule(limits(), total_rows=None, total_bytes=100 * MIB, bytes_per_second=1e5)
+    assert {rule.bytes_of(number) for number in range(100)} == {1_000_000}
 
 
 @given(
