@@ -9,6 +9,7 @@ from bench.scale.server import make_empty
 from jobs.ranges import RowRange
 from jobs.states import Lane, Priority
 from storage.ledger import Ledger, NewJob
+from storage.ledger.ranges import MOST_PLANNERS
 from storage.ledger.scripts import Argument, LedgerClient
 
 LEASE_MS = 10_000
@@ -71,7 +72,9 @@ class Scene:
                 yield [job.id, job.tenant, "", 60_000, "", *job.fields()]
 
         self._each("submit", entries())
-        self._each("plan_begin", ([name, PLANNER, LEASE_MS * 1000, ""] for name in names))
+        self._each(
+            "plan_begin", ([name, PLANNER, LEASE_MS * 1000, MOST_PLANNERS, ""] for name in names)
+        )
 
     def plan(self, job_ids: Iterable[str], ranges: int) -> None:
         """Make the first ranges of each of these jobs claimable."""
