@@ -11,6 +11,7 @@ from bench.scale.calls import measure_calls
 from bench.scale.memory import measure_memory
 from bench.scale.model import SHARD_CALLS, Load, busy
 from bench.scale.night import Night, NightJob
+from bench.scale.planning import measure_planning
 from bench.scale.server import scratch_server
 from bench.scale.simulation import simulate
 from bench.simulate_scale import known_costs
@@ -61,10 +62,12 @@ def test_costs_are_measured_and_make_a_model(client: LedgerClient) -> None:
     calls = measure_calls(client, 10, lambda _name: None)
     sizes = Sizes(jobs=(2,), ranges=(20,), tenants=(1,), workers=(2, 30))
     points = list(measure_bends(client, sizes, 10, lambda _what: None))
+    planned = measure_planning(1_000, lambda _what: None)
     memory = measure_memory(client, 100, 5, lambda _what: None)
 
     assert set(SHARD_CALLS) <= set(calls)
     assert all(cost.server_us >= cost.least_us > 0 for cost in calls.values())
     assert len({point.axis for point in points}) == 4
+    assert planned > 0
     assert memory.leased_range > memory.pending_range > 0
     assert busy(known_costs(calls, points), Load(devices=10)).total > 0
