@@ -67,8 +67,7 @@ def test_every_script_has_a_call_here() -> None:
     assert {path.stem for path in folder.glob("[!_]*.lua")} == set(CALLS)
 
 
-# Where there is no key, there is none to be dropped.
-@pytest.mark.parametrize("script", sorted(set(CALLS) - {"rebuild_clear"}))
+@pytest.mark.parametrize("script", sorted(CALLS))
 def test_every_script_refuses_a_ledger_without_an_epoch(bench: LedgerBench, script: str) -> None:
     bench.client.redis.flushall()
     with pytest.raises(Unavailable, match=r"being built|is building"):
