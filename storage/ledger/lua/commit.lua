@@ -13,11 +13,16 @@ end
 if redis.call('HGET', job .. ':leases', range) ~= token then return 'lost' end
 end_lease(id, range, token)
 if field(id, 'outcome') ~= '' then return 'stop' end
+local deaths = tonumber(redis.call('HGET', job .. ':attempts', range) or 1) - 1
 redis.call('HDEL', job .. ':attempts', range)
 if done ~= range then
   redis.call('HSET', job .. ':ranges', range, 's')
   local _, stop = bounds(range)
   local _, middle = bounds(done)
+  -- Whatever killed a worker is in the rest: it stays under suspicion, or each yield would cost one more life.
+  if deaths > 0 then
+    redis.call('HSET', job .. ':attempts', string.format('%012d-%012d', middle, stop), 1)
+  end
   add_piece(id, range, middle, stop, now)
 end
 redis.call('HDEL', job .. ':origins', range)

@@ -221,7 +221,8 @@ class ModelJob:
             return Answer.STOP
         self._enter(done, Piece(origin=piece.origin, part=token))
         if done != rows:
-            self._enter(rows.cut(done.stop)[1], Piece(origin=piece.origin))
+            suspect = min(piece.deaths, 1)
+            self._enter(rows.cut(done.stop)[1], Piece(origin=piece.origin, deaths=suspect))
         self._count(done)
         return Answer.FINALIZE if self._settle() else Answer.OK
 

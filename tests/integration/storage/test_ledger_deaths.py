@@ -131,9 +131,20 @@ def test_whatever_can_be_done_safely_is_done_before_what_killed_workers(
     assert bench.claimable() == [RowRange(10, 20), RowRange(20, 30), RowRange(0, 10)]
 
 
-def test_what_a_worker_commits_before_it_dies_is_no_attempt_of_the_rest(bench: LedgerBench) -> None:
+def test_what_is_left_of_a_range_that_killed_workers_stays_under_suspicion(
+    bench: LedgerBench,
+) -> None:
+    """Otherwise a worker that makes room for others would leave the rest to be taken in hand all at once, again."""
     bench.plan(10, 10)
-    bench.die()
+    for _ in range(2):
+        bench.die()
+    rows, token = bench.lease()
+    bench.commit(rows, token, done=RowRange(0, 4))
+    assert bench.claim().deaths == 1
+
+
+def test_what_is_left_of_a_range_that_killed_nobody_is_innocent(bench: LedgerBench) -> None:
+    bench.plan(10, 10)
     rows, token = bench.lease()
     bench.commit(rows, token, done=RowRange(0, 4))
     assert bench.claim().deaths == 0
