@@ -34,6 +34,8 @@ class Presence:
             "job": None,
             "busy": False,
         }
+        if role == "model":
+            self._facts["parent"] = os.getppid()
         self._change = threading.Event()
         self._thread = threading.Thread(target=self._announce, name="presence", daemon=True)
 

@@ -52,7 +52,8 @@ class WorkerTable:
             gone = [name for name, facts in workers.items() if facts["seen_at"] < now - PRESENCE_MS]
             if gone:
                 self._client.redis.hdel("workers", *gone)
-        return [workers[name] for name in sorted(workers) if name not in gone]
+        heard = [workers[name] for name in sorted(workers) if name not in gone]
+        return [worker for worker in heard if not _replaced(worker, heard)]
 
     def _now(self) -> int:
         seconds, micros = self._client.redis.time()
@@ -109,3 +110,12 @@ class WorkerTable:
         speed = measured if known is None else known + _SPEED_WEIGHT * (measured - known)
         with ledger_faults():
             self._client.redis.hset("speeds", f"{kind}|{model_key}|{device}", repr(speed))
+
+
+def _replaced(worker: dict[str, Any], others: list[dict[str, Any]]) -> bool:
+    """Whether a model worker is dead for sure: its parent has another, and never has two at once."""
+    return "parent" in worker and any(
+        (worker["host"], worker["parent"]) == (other.get("host"), other.get("parent"))
+        and worker["seen_at"] < other["seen_at"]
+        for other in others
+    )
