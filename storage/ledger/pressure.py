@@ -42,10 +42,10 @@ class Pressure:
             return self._share
 
     def require_room(self) -> None:
-        """Check that there is room for more.
+        """Check that there is room for more, and that Redis takes writes: its disk may be full too.
 
         Raises:
-            Unavailable: there is not, or Redis is away.
+            Unavailable: there is not, it does not, or Redis is away.
         """
         share = self.share()
         if share >= FULL_SHARE:
@@ -53,3 +53,5 @@ class Pressure:
                 f"Redis is {share:.0%} full; nothing new is taken in from {FULL_SHARE:.0%} on",
                 retry_after=_RETRY_SECONDS,
             )
+        with ledger_faults():
+            self._client.redis.set("ledger:probe", "", px=1)

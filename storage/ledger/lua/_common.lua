@@ -2,6 +2,7 @@
 --
 --   ledger:epoch          string  <installation>.<random>: this ledger is whole, and whose it is; without it
 --                                 nothing may be trusted
+--   ledger:probe          string  written to see whether writes are taken
 --   ledger:rebuild        string  token of whoever builds the ledger again from the store; lapses
 --   ledger:watch          hash    run_id of the server that the sweepers see, since when (ms) they have seen it
 --                                 without a gap, and when last: seen (ms)
