@@ -30,10 +30,14 @@ class EchoParams(KindParams):
     hang_on: str | None = Field(
         default=None, min_length=1, description="Rows with this text hang, holding the global lock."
     )
+    stall_on: str | None = Field(
+        default=None, min_length=1, description="Rows with this text hang, holding nothing."
+    )
     upper: bool = Field(default=False, description="Give the text back in capitals.")
     break_in: str | None = Field(
         default=None, pattern="^(check|prepare|run)$", description="Where the kind shows a bug."
     )
+    die_preparing: bool = Field(default=False, description="End the process before any row is met.")
     trace: str | None = Field(
         default=None, description="A file on the worker's host that gets a line for each batch."
     )
@@ -60,6 +64,8 @@ class Echo(Kind):
 
     def prepare(self, model: object, params: EchoParams, context: RunContext) -> None:
         self._break("prepare", params)
+        if params.die_preparing:
+            os._exit(3)
 
     def run(
         self,
@@ -74,17 +80,30 @@ class Echo(Kind):
         for start in range(0, len(rows), params.batch_rows):
             batch = rows[start : start + params.batch_rows]
             time.sleep(params.delay_ms * len(batch) / 1000)
-            outcomes += [self._outcome(row, params) for row in batch]
+            for row in batch:
+                self._poison(row, params)
+                outcomes.append(self._outcome(row, params))
             if params.trace is not None:
                 _note(Path(params.trace), batch)
             context.tick(len(batch))
         return outcomes
 
-    def _outcome(self, row: Row, params: EchoParams) -> Outcome:
-        if params.die_on is not None and params.die_on in row.text:
+    def _poison(self, row: Row, params: EchoParams) -> None:
+        """Never come back from a row that is poison; the trace says that it was met."""
+        dies, hangs, stalls = (
+            text is not None and text in row.text
+            for text in (params.die_on, params.hang_on, params.stall_on)
+        )
+        if (dies or hangs or stalls) and params.trace is not None:
+            _note(Path(params.trace), [row])
+        if dies:
             os._exit(3)
-        if params.hang_on is not None and params.hang_on in row.text:
+        if hangs:
             ctypes.PyDLL(None).sleep(1_000_000)  # unlike CDLL, it keeps Python's global lock
+        if stalls:
+            time.sleep(1_000_000)
+
+    def _outcome(self, row: Row, params: EchoParams) -> Outcome:
         if params.fail_on is not None and params.fail_on in row.text:
             return RowFailure("echo_refused", f"the text holds {params.fail_on!r}")
         output: dict[str, Any] = {"text": row.text.upper() if params.upper else row.text}

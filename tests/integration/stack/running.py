@@ -77,6 +77,7 @@ class RunningStack:
         workers: how many model workers; None: as many as it starts by itself.
         settings: ``TEXTMILL_*`` variables.
         plugins: folders whose modules its processes find first.
+        within: the beginning of a command line that turns into the rest of it by ``exec``.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class RunningStack:
         workers: int | None = None,
         settings: Mapping[str, str] = TEST_SETTINGS,
         plugins: Sequence[Path] = (PLUGINS,),
+        within: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir
+        self.within = within
         self.env = environment(data_dir, settings, plugins)
         self._workers = [] if workers is None else ["--workers", str(workers)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -103,7 +106,7 @@ class RunningStack:
             options = ["--data-dir", str(self.data_dir), "--port", "0", *self._workers]
             self._process = subprocess.Popen(
                 # Should the tests be killed, it is too, and all that it has started.
-                leashed([command("textmill-server"), "up", *options]),
+                leashed([*self.within, command("textmill-server"), "up", *options]),
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

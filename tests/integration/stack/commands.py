@@ -1,0 +1,39 @@
+"""Other ``textmill-server`` commands beside a stack that runs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+
+from tests.integration.stack.running import RunningStack, command
+
+#: A busy machine takes long to start one.
+COMMAND_SECONDS = 120.0
+
+
+def server_process(
+    stack: RunningStack, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """A command, started in the folder of the stack; its output can be read."""
+    return subprocess.Popen(
+        [command("textmill-server"), *arguments],
+        env={**stack.env, "COLUMNS": "200", **(env or {})},
+        cwd=stack.data_dir,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def server_command(
+    stack: RunningStack, *arguments: str, expect: int = 0, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A command, run to its end."""
+    with server_process(stack, *arguments, env=env) as process:
+        try:
+            out, err = process.communicate(timeout=COMMAND_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    assert process.returncode == expect, out + err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
