@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import orjson
@@ -334,6 +335,21 @@ def test_a_worker_not_heard_of_is_gone(bench: LedgerBench) -> None:
     assert [worker["id"] for worker in workers.live()] == ["b"]
     workers.announce("a", {"id": "a", "role": "model"})
     assert [worker["id"] for worker in workers.live()] == ["a", "b"]
+
+
+def test_a_worker_that_was_replaced_is_gone(bench: LedgerBench) -> None:
+    """Each parent has one at a time; others on its host, and control workers, have nothing to do with it."""
+    workers = bench.ledger.workers
+    for name, parent in (("dead", 1), ("other", 2)):
+        workers.announce(name, {"id": name, "role": "model", "host": "a", "parent": parent})
+    for name in ("control-1", "control-2"):
+        workers.announce(name, {"id": name, "role": "control", "host": "a"})
+    time.sleep(0.005)
+    workers.announce("new", {"id": "new", "role": "model", "host": "a", "parent": 1})
+    workers.announce("far", {"id": "far", "role": "model", "host": "b", "parent": 2})
+    found = [worker["id"] for worker in workers.live()]
+    assert found == ["control-1", "control-2", "far", "new", "other"]
+    assert workers.count() == 3
 
 
 def test_speeds_are_averaged_and_the_slowest_live_device_counts(bench: LedgerBench) -> None:
