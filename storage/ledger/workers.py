@@ -52,8 +52,7 @@ class WorkerTable:
             gone = [name for name, facts in workers.items() if facts["seen_at"] < now - PRESENCE_MS]
             if gone:
                 self._client.redis.hdel("workers", *gone)
-        heard = [workers[name] for name in sorted(workers) if name not in gone]
-        return [worker for worker in heard if not _replaced(worker, heard)]
+        return _without_replaced([workers[name] for name in sorted(workers) if name not in gone])
 
     def _now(self) -> int:
         seconds, micros = self._client.redis.time()
@@ -112,10 +111,15 @@ class WorkerTable:
             self._client.redis.hset("speeds", f"{kind}|{model_key}|{device}", repr(speed))
 
 
-def _replaced(worker: dict[str, Any], others: list[dict[str, Any]]) -> bool:
-    """Whether a model worker is dead for sure: its parent has another, and never has two at once."""
-    return "parent" in worker and any(
-        (worker["host"], worker["parent"]) == (other.get("host"), other.get("parent"))
-        and worker["seen_at"] < other["seen_at"]
-        for other in others
-    )
+def _without_replaced(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not dead for sure: a model worker's parent has one at a time, so only the one last heard of."""
+    newest: dict[tuple[Any, Any], int] = {}
+    for worker in workers:
+        if "parent" in worker:
+            key = (worker["host"], worker["parent"])
+            newest[key] = max(newest.get(key, 0), worker["seen_at"])
+    return [
+        worker
+        for worker in workers
+        if "parent" not in worker or worker["seen_at"] == newest[worker["host"], worker["parent"]]
+    ]
