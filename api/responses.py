@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -23,6 +24,12 @@ def page_response(items: list[dict[str, Any]], has_more: bool, key: str = "id") 
     """One page of a listing; the next one follows the last item's ``key``."""
     last = items[-1][key] if items and has_more else None
     return json_response({"data": items, "has_more": has_more, "next_after": last})
+
+
+def begun(body: Iterator[bytes]) -> Iterator[bytes]:
+    """A body whose first piece is there: what keeps it from coming at all is still a problem document then."""
+    first = next(body, b"")
+    return chain([first], body) if first else iter(())
 
 
 def ranged(
@@ -64,7 +71,7 @@ def ranged(
     headers["Content-Length"] = str(stop - start)
     body: Iterator[bytes] = iter(())
     if stop > start and request.method != "HEAD":
-        body = read(start, stop - start)
+        body = begun(read(start, stop - start))
     return Response(body, status=status, headers=headers, content_type=content_type)
 
 

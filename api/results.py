@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from api.jobs import find
 from api.requests import boolean, no_query, query
-from api.responses import ranged
+from api.responses import begun, ranged
 from api.services import services
 from jobs.errors import Conflict
 from jobs.names import JobNames
@@ -87,7 +87,9 @@ def _streamed(
     """
     body: Iterator[bytes] = iter(())
     if request.method != "HEAD":
-        body = lines if wanted == "jsonl" else convert(lines, wanted, _table(record, section))
+        body = begun(
+            lines if wanted == "jsonl" else convert(lines, wanted, _table(record, section))
+        )
     headers = {
         "Accept-Ranges": "none",
         "Content-Disposition": f'attachment; filename="{record.id}-{section}.{wanted}"',
