@@ -116,10 +116,13 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
     if answer is Answer.SPENT:
         reason = f"{MOST_PLANNERS} planners ended over the same part of the input"
         fail_job(runtime, job_id, JobFailure("worker_lost", reason))
-    if answer is not Answer.OK:
+    elif answer is not Answer.OK:
         return
     record = runtime.ledger.jobs.find(job_id)
     if record is None:
+        return
+    if answer is Answer.SPENT:
+        _end_expired(runtime, record, token)
         return
 
     def renew() -> Answer:

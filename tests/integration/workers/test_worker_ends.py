@@ -10,6 +10,7 @@ import pytest
 from jobs.ranges import RowRange
 from jobs.rows import RowFailure
 from jobs.states import Status
+from storage.ledger.ranges import MOST_PLANNERS
 from tests.integration.workers.workshop import TENANT, Workshop, expected, texts
 from tests.plugins.echo_kind import Echo
 from workers.outputs import Section
@@ -211,6 +212,18 @@ def test_a_job_that_expires_before_it_was_planned_is_planned_all_the_same(shop: 
     shop.expire(job)
     shop.run(job)
     assert shop.outcome(job) == (Status.EXPIRED, {}, dict.fromkeys(range(6), "expired"))
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_an_input_that_kills_its_planners_ends_its_job(shop: Workshop, expired: bool) -> None:
+    """Also a job that has expired, and so cannot fail any more."""
+    job = shop.submit(texts(6), window="1h")
+    if expired:
+        shop.expire(job)
+    shop.ledger.client.redis.hset(f"job:{job}", "plannings", MOST_PLANNERS)
+    shop.plan(job)
+    shop.finalize(job)
+    assert shop.outcome(job) == (Status.EXPIRED if expired else Status.FAILED, {}, {})
 
 
 # --- planners ------------------------------------------------------------------------------------------
