@@ -13,7 +13,7 @@ from jobs.ranges import RowRange
 from jobs.states import ENDED, Status
 from storage.ledger import Answer
 from storage.ledger.jobs import FIRST_PLANNER_MS
-from storage.ledger.ranges import RESEND_MS
+from storage.ledger.ranges import MOST_PLANNERS, RESEND_MS
 from tests.integration.storage.ledgerbench import LEASE_MS
 
 #: Time that a restored job has before a planner is sent for, in ms.
@@ -78,6 +78,7 @@ class ModelJob:
     pieces: dict[RowRange, Piece] = field(default_factory=dict)
     seen: set[RowRange] = field(default_factory=set)
     planner: str = ""
+    plannings: int = 0  #: planners since one got further
     finalizer: str = ""
     finalizer_until: int = 0
     restoring: str = ""
@@ -139,8 +140,10 @@ class ModelJob:
             return Answer.HELD
         if self.planner not in ("", token) and self.planner_until > now:
             return Answer.HELD
+        another = self.planner != token
+        self.plannings += another
         self.planner, self.planner_until = token, now + LEASE_MS
-        return Answer.OK
+        return Answer.SPENT if another and self.plannings > MOST_PLANNERS else Answer.OK
 
     def add(self, token: str, rows: RowRange, now: int) -> Answer:
         if self.planner != token or not self.may_plan:
@@ -148,13 +151,13 @@ class ModelJob:
         self.planner_until = now + LEASE_MS
         if not self.decided and rows not in self.seen:
             self._enter(rows, Piece(origin=rows))
-            self.status = Status.IN_PROGRESS
+            self.status, self.plannings = Status.IN_PROGRESS, 0
         return Answer.OK
 
     def seal(self, token: str) -> Answer:
         if self.planner != token or not self.may_plan:
             return Answer.LOST
-        self.sealed, self.planner = True, ""
+        self.sealed, self.planner, self.plannings = True, "", 0
         return Answer.FINALIZE if self.decided or self._settle() else Answer.OK
 
     def _enter(self, rows: RowRange, piece: Piece) -> None:
@@ -308,7 +311,7 @@ class ModelJob:
         self.pieces.clear()
         self.seen.clear()
         self.planner = self.finalizer = self.restoring = ""
-        self.planner_until = self.finalizer_until = 0
+        self.planner_until = self.finalizer_until = self.plannings = 0
         self.sealed = False
         return self.status
 
@@ -331,6 +334,7 @@ class ModelJob:
         self.seen.clear()
         self.planner = self.finalizer = ""
         self.planner_until, self.finalizer_until = now + RESTORE_GRACE_MS, 0
+        self.plannings = 0
         self.restoring = token
 
     def chosen(self, planned: RowRange) -> Iterator[tuple[RowRange, str]]:

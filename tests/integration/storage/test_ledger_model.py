@@ -32,7 +32,7 @@ from tests.integration.storage.ledgerbench import LEASE_MS, START, LedgerBench, 
 from tests.integration.storage.ledgermodel import ENDING, RUNNING, ModelJob, Watch
 
 #: Random runs on each server.
-RUNS = int(os.environ.get("LEDGER_RUNS", "25"))
+RUNS = int(os.environ.get("LEDGER_RUNS", "40"))
 
 #: Two jobs of one tenant and one of another; the second may fail, the third may expire.
 JOBS = ("job_a", "job_b", "job_c")
@@ -341,7 +341,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if job.expires_at is not None:
             fields += ["expires_at", job.expires_at]
         if job.ended:
-            fields = ended_fields(self.bench.record(job_id))
+            fields += ended_fields(self.bench.record(job_id))
         else:
             job.restore_begin(restorer.token, self.bench.now)
             self.restorers.append(restorer)
@@ -478,8 +478,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sweep(job.id)
         if job.may_plan:
             planner = self._token()
-            assert job.plan_begin(planner, self.bench.now) is Answer.OK
-            assert self.bench.ranges.plan_begin(job.id, planner) is Answer.OK
+            answer = job.plan_begin(planner, self.bench.now)
+            assert self.bench.ranges.plan_begin(job.id, planner) is answer
+            assert answer in (Answer.OK, Answer.SPENT)
+            if answer is Answer.SPENT:
+                self.fail(job.id)
+        if job.may_plan:
             for number in range(len(job.plan)):
                 self._add(job, number, planner)
             answer = self.bench.ranges.seal(job.id, planner, job.planned_rows, "[]")
