@@ -17,7 +17,7 @@ WORKERS = 2
 #: Life of a lease; silence of a process, time that a batch takes, and silence of the store after which they hang. All
 #: in seconds.
 LEASE_SECONDS = 2
-HANG_SECONDS = 4
+HANG_SECONDS = 6
 STALL_SECONDS = 4
 SILENCE_SECONDS = 5
 
