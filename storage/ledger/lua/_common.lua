@@ -24,6 +24,7 @@
 --   active                set     ids of jobs that have not ended
 --   runnable:<priority>   zset    tenants that have jobs with pending ranges, by virtual time (shards served)
 --   runnable:<priority>:<t>  zset ids of such jobs of one tenant, by virtual time
+--   vtime                 hash    each of these queues -> its own virtual time
 --   slots:<class>         zset    invitations that are out, by the time at which they lapse (ms)
 --   lapsed:<class>        string  invitations in a row that lapsed
 --   workers               hash    id of a worker -> what it last said of itself, with its time (JSON)
@@ -77,13 +78,23 @@ local function not_runnable(id)
   if redis.call('EXISTS', queue .. ':' .. tenant) == 0 then redis.call('ZREM', queue, tenant) end
 end
 
--- Whoever joins a queue is served next: just before the one whose turn it would be, but never earlier, so that
--- having been away earns nothing.
+-- Fair queueing: whoever is served moves one shard back; the queue's own time moves on by the share of a shard that
+-- each of those who wait got by that. Whoever joins does so a little before that time, and so before one that was
+-- served all along: soon served, and yet no stream of newcomers can keep the others waiting for ever.
+local function virtual_time(queue) return tonumber(redis.call('HGET', 'vtime', queue) or 0) end
+
 local function join(queue, name)
   if redis.call('ZSCORE', queue, name) then return false end
-  local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', queue, tonumber(first[2] or 0) - 0.001, name)
+  redis.call('ZADD', queue, virtual_time(queue) - 0.5, name)
   return true
+end
+
+local function move_back(queue, name)
+  local turn = redis.call('ZSCORE', queue, name)
+  if not turn then return end
+  local time = virtual_time(queue)
+  redis.call('ZADD', queue, math.max(tonumber(turn) + 1, time + 0.75), name)
+  redis.call('HSET', 'vtime', queue, time + 1 / math.max(1, redis.call('ZCARD', queue)))
 end
 
 local function runnable(id, now)
@@ -97,8 +108,8 @@ end
 local function served(id, now)
   local queue = 'runnable:' .. field(id, 'priority')
   local tenant = field(id, 'tenant')
-  redis.call('ZADD', queue .. ':' .. tenant, 'XX', 'INCR', 1, id)
-  redis.call('ZADD', queue, 'XX', 'INCR', 1, tenant)
+  move_back(queue .. ':' .. tenant, id)
+  move_back(queue, tenant)
   redis.call('HSET', job_key(id), 'waiting_since', now)
 end
 

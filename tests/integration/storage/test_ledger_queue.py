@@ -371,3 +371,20 @@ def test_serving_a_job_to_its_end_takes_it_from_the_queue(bench: LedgerBench) ->
     answers = [bench.commit(*bench.lease()) for _ in range(3)]
     assert answers == [Answer.OK, Answer.OK, Answer.FINALIZE]
     assert bench.ranges.choose([]) is None
+
+
+def test_a_stream_of_newcomers_does_not_keep_a_job_waiting_for_ever(bench: LedgerBench) -> None:
+    """More comes in than can be done, and yet the old job gets a share like any other that waits."""
+    bench.plan(1000, 1, job=new_job("job_big"))
+    served = []
+    for number in range(60):
+        bench.plan(1, 1, job=new_job(f"job_small_{number:02d}"))
+        chosen = bench.ranges.choose([])
+        assert chosen is not None
+        bench.lease(chosen)
+        served.append(chosen)
+    assert served.count("job_big") >= 5
+    assert "job_big" in served[-20:]
+    newcomers = [name for name in served if name != "job_big"]
+    assert newcomers == sorted(newcomers)  # first come, first served
+    assert "job_small_00" in served[:2]
