@@ -10,9 +10,10 @@ from jobs.spec import InputFormat
 
 #: Bytes of text that one shard holds when no speed is known yet: a few seconds on a slow CPU.
 DEFAULT_SHARD_BYTES = 32 << 10
-#: What shards grow to then, and how many there are of each size: a quick kind would drown in small ones.
+#: What shards grow to then: a quick kind would drown in small ones.
 GROWN_SHARD_BYTES = 512 << 10
-GROWTH_SHARDS = 8
+#: Shards of a size before the size doubles: many while no speed is known; else one, so that work begins at once.
+CAREFUL_SHARDS, SURE_SHARDS = 8, 1
 MIN_SHARD_BYTES = 4 << 10
 
 
@@ -39,12 +40,13 @@ class CutRule(BaseModel):
     max_bytes: int  #: of shard lines, uncompressed
     #: The first shards hold so many bytes, and every few shards twice as many, up to ``max_bytes``; None: all the same.
     first_bytes: int | None = None
+    growth_shards: int = SURE_SHARDS  #: shards of a size before the size doubles
 
     def bytes_of(self, number: int) -> int:
         """Most bytes of the shard with this number, from 0."""
         if self.first_bytes is None:
             return self.max_bytes
-        doublings = min(number // GROWTH_SHARDS, 32)
+        doublings = min(number // self.growth_shards, 32)
         return min(self.first_bytes << doublings, self.max_bytes)
 
 
@@ -99,5 +101,9 @@ def cut_rule(
     max_rows = limits.max_rows
     if total_rows is not None:
         max_rows = min(max_rows, max(1, -(-total_rows // share)))
-    first_bytes = min(DEFAULT_SHARD_BYTES, max_bytes) if bytes_per_second is None else None
-    return CutRule(max_rows=max_rows, max_bytes=max_bytes, first_bytes=first_bytes)
+    return CutRule(
+        max_rows=max_rows,
+        max_bytes=max_bytes,
+        first_bytes=min(DEFAULT_SHARD_BYTES, max_bytes),
+        growth_shards=CAREFUL_SHARDS if bytes_per_second is None else SURE_SHARDS,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +20,9 @@ from storage.installation import Installation
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger, NewJob
 from storage.objects import ObjectMissing, ObjectStore
+
+#: Submissions of one process whose intent is noted at the same time.
+_THREADS = 8
 
 #: Inputs of at most so many bytes are planned in the quick lane.
 QUICK_BYTES = 4 << 20
@@ -113,6 +117,7 @@ class Submissions:
         self._broker = broker
         self._installation = installation
         self._intents = IntentIndex(store)
+        self._pool = ThreadPoolExecutor(_THREADS, "intents")
 
     def submit(
         self,
@@ -152,9 +157,12 @@ class Submissions:
             created_at=now,
             lane=_lane(spec, input_bytes),
         )
-        self._intents.record(Intent(at=now, tenant=tenant, subject=job.id, act=Act.SUBMIT))
+        intent = Intent(at=now, tenant=tenant, subject=job.id, act=Act.SUBMIT)
+        # Side by side: both must stand before anybody is told, and either alone does no harm.
+        noted = self._pool.submit(self._intents.record, intent)
         names = JobNames(tenant, job.id)
         new = self._store.put_once(names.spec, job.to_json())
+        noted.result()
         if not new:
             earlier = SubmittedJob.from_json(self._store.get(names.spec))
             if earlier.body_hash != job.body_hash:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -149,15 +150,24 @@ class _Finalizing:
             )
 
     def _write(self) -> dict[str, Any]:
-        sections = {
-            name: Section(self._store, self._names, self._progress.token, name, state)
-            for name, state in self._progress.sections.items()
-        }
-        self._gather(sections)
-        for section in sections.values():
-            section.finish()
-            self._role.check()
-        outputs = {name: section.target for name, section in sections.items()}
+        with ExitStack() as stack:
+            sections = {
+                name: stack.enter_context(
+                    Section(self._store, self._names, self._progress.token, name, state)
+                )
+                for name, state in self._progress.sections.items()
+            }
+            self._gather(sections)
+            for section in sections.values():
+                section.finish()
+                self._role.check()
+            manifest = self._seal({name: section.target for name, section in sections.items()})
+            for section in sections.values():
+                section.sweep()
+        return manifest
+
+    def _seal(self, outputs: dict[str, str]) -> dict[str, Any]:
+        """Write the manifest, once; the one that stands."""
         counts = {"results": self._progress.results, "errors": self._progress.errors}
         if self._names.generation > 1:
             counts = self._merge(outputs)
@@ -184,8 +194,6 @@ class _Finalizing:
         if not self._store.put_once(self._names.manifest, orjson.dumps(manifest)):
             # Somebody else's manifest stands, and names the output that counts.
             manifest = read_manifest(self._store, self._names)
-        for section in sections.values():
-            section.sweep()
         return manifest
 
     # --- gathering -----------------------------------------------------------------------------------

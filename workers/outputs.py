@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -14,6 +16,9 @@ CONTENT_TYPE = "application/x-ndjson"
 #: Size of the parts of an upload; S3 wants at least 5 MiB of all but the last. All have this very size, so that two
 #: who write the same output write the same parts.
 PART_BYTES = 6 << 20
+
+#: Parts of a section that are on their way at once.
+_IN_FLIGHT = 2
 
 
 class UploadLost(Exception):
@@ -60,12 +65,20 @@ class Section:
         self.target = names.output(folder, f"{name}.jsonl")
         self.state = state
         self._buffer = bytearray()
+        self._uploading: deque[Future[str]] = deque()
+        self._uploader = ThreadPoolExecutor(_IN_FLIGHT, f"upload {name}")
         self._old_tails: list[int] = []
         if state.tail:
             try:
                 self._buffer += store.get(self._tail_name(state.tail))
             except ObjectMissing as error:
                 raise UploadLost(f"the tail of {name} is not there") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploader.shutdown()
 
     def add(self, data: bytes | bytearray) -> int:
         """Append lines; how many bytes of parts were uploaded for it.
@@ -83,7 +96,12 @@ class Section:
         return uploaded
 
     def save(self) -> None:
-        """Put away what is in no part yet, so that the state tells of all rows so far."""
+        """Put away what is in no part yet, so that the state tells of all rows so far.
+
+        Raises:
+            UploadLost: the upload is no longer there.
+        """
+        self._settle()
         if self.state.tail:
             self._old_tails.append(self.state.tail)
         number = max([0, *self._old_tails]) + 1
@@ -97,6 +115,7 @@ class Section:
         Raises:
             UploadLost: the upload is no longer there, and the object is not either.
         """
+        self._settle()
         if self.state.upload is None:
             self._store.put(self.target, bytes(self._buffer), CONTENT_TYPE)
             return
@@ -121,15 +140,23 @@ class Section:
                 self._store.delete(self._tail_name(number))
 
     def _upload(self, data: bytes) -> None:
+        """Send a part off, while the next one is being filled."""
+        self._settle(_IN_FLIGHT - 1)
         state = self.state
         if state.upload is None:
             state.upload = self._store.begin_upload(self.target, CONTENT_TYPE)
-        number = len(state.etags) + 1
-        try:
-            etag = self._store.upload_part(self.target, state.upload, number, data)
-        except ObjectMissing as error:
-            raise UploadLost(f"the upload of {self.target} is not there") from error
-        state.etags.append(etag)
+        number = len(state.etags) + len(self._uploading) + 1
+        self._uploading.append(
+            self._uploader.submit(self._store.upload_part, self.target, state.upload, number, data)
+        )
+
+    def _settle(self, left: int = 0) -> None:
+        """Wait until no more than so many parts are on their way."""
+        while len(self._uploading) > left:
+            try:
+                self.state.etags.append(self._uploading.popleft().result())
+            except ObjectMissing as error:
+                raise UploadLost(f"the upload of {self.target} is not there") from error
 
     def _complete(self) -> bool:
         """Whether somebody, perhaps this one before it died, made the object whole."""

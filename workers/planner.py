@@ -23,7 +23,6 @@ from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
 from storage.broker import invite_idle
 from storage.ledger import Answer
 from storage.ledger.ranges import MOST_PLANNERS
-from storage.objects import ObjectMissing
 from storage.parts import encode_shard
 from storage.restore import planned_ranges
 from storage.submission import SubmittedJob, object_or_none
@@ -172,11 +171,13 @@ class _Planning:
         self._job = SubmittedJob.from_json(runtime.store.get(self._names.spec))
         self._token = token
         self._role = role
+        #: Nothing has happened to the job since it came in, so there is no plan to look for.
+        self._fresh = record.version == 1
         self._duplicates = DuplicateCounter()
         self._invited = 0.0
 
     def run(self) -> None:
-        data = object_or_none(self._runtime.store, self._names.sealed)
+        data = None if self._fresh else object_or_none(self._runtime.store, self._names.sealed)
         if data is not None:
             self._plan_again(orjson.loads(data))
             return
@@ -228,10 +229,9 @@ class _Planning:
     def _plan(self) -> Plan:
         """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
         spec, store = self._job.spec, self._runtime.store
-        try:
-            return Plan.model_validate_json(store.get(self._names.plan))
-        except ObjectMissing:
-            pass
+        known = None if self._fresh else object_or_none(store, self._names.plan)
+        if known is not None:
+            return Plan.model_validate_json(known)
         model = self._pinned_model()
         sources = pin_sources(store, self._job.tenant, spec.input)
         settings = self._runtime.settings

@@ -64,9 +64,16 @@ def test_shards_grow_while_no_speed_is_known() -> None:
     assert sizes[-1] == rule.bytes_of(10**9) == GROWN_SHARD_BYTES
 
 
-def test_shards_of_a_known_speed_are_of_one_size() -> None:
+def test_shards_of_a_known_speed_grow_at_once() -> None:
+    """Small first ones let work begin while the next are being cut."""
     rule = cut_rule(limits(), total_rows=None, total_bytes=100 * MIB, bytes_per_second=1e5)
-    assert {rule.bytes_of(number) for number in range(100)} == {1_000_000}
+    sizes = [rule.bytes_of(number) for number in range(10)]
+    assert sizes == [min(DEFAULT_SHARD_BYTES << number, 1_000_000) for number in range(10)]
+
+
+def test_shards_of_one_size() -> None:
+    rule = CutRule(max_rows=1, max_bytes=2)
+    assert {rule.bytes_of(number) for number in range(100)} == {2}
 
 
 @given(
