@@ -25,8 +25,11 @@ from storage.s3 import CHANGED, MISSING, Client, ObjectChanged, ObjectMissing, c
 
 __all__ = ["ObjectChanged", "ObjectInfo", "ObjectMissing", "ObjectStore"]
 
-#: Size of a piece of a multipart upload; S3 wants at least 5 MiB.
-PART_BYTES = 8 << 20
+#: Size of a piece of a multipart upload; S3 wants at least 5 MiB, and takes 10,000 of them.
+PART_BYTES = 6 << 20
+
+#: Bytes read at once from a stream that is to be uploaded.
+_READ_BYTES = 64 << 10
 
 #: Size of a piece handed on while streaming.
 CHUNK_BYTES = 1 << 20
@@ -96,17 +99,20 @@ class ObjectStore:
     def put_stream(
         self, name: str, data: BinaryIO, content_type: str = "application/octet-stream"
     ) -> ObjectInfo:
-        """Write a stream of unknown length, holding one part of 8 MiB of it at a time. A broken one leaves nothing."""
-        piece = _read(data)
-        if len(piece) < PART_BYTES:
-            self.put(name, piece, content_type)
+        """Write a stream of unknown length, holding one part of it at a time. A broken one leaves nothing."""
+        piece = bytearray(PART_BYTES)
+        if not _fill(piece, data):
+            self.put(name, bytes(piece), content_type)
             return self.stat(name)
         upload = self.begin_upload(name, content_type)
         etags: list[str] = []
         try:
+            more = True
             while piece:
                 etags.append(self.upload_part(name, upload, len(etags) + 1, piece))
-                piece = _read(data)
+                if not more:
+                    break
+                more = _fill(piece, data)
             self.complete_upload(name, upload, etags)
         except BaseException:
             with suppress(Unavailable, ObjectMissing):
@@ -119,7 +125,7 @@ class ObjectStore:
         with translated(name):
             return self._client.begin_upload(self.bucket, name, content_type)
 
-    def upload_part(self, name: str, upload: str, number: int, data: bytes) -> str:
+    def upload_part(self, name: str, upload: str, number: int, data: bytes | bytearray) -> str:
         """Write part ``number``, from 1; its ETag. All but the last have at least 5 MiB.
 
         Raises:
@@ -301,11 +307,15 @@ class ObjectStore:
         self.delete(name)
 
 
-def _read(data: BinaryIO) -> bytes:
-    """The next part of a stream; shorter than a part only at its end."""
-    pieces: list[bytes] = []
-    left = PART_BYTES
-    while left and (piece := data.read(min(left, CHUNK_BYTES))):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+def _fill(piece: bytearray, data: BinaryIO) -> bool:
+    """Read the next part of a stream into a buffer of a part's size; False at the end, when the buffer is cut to what
+    there was."""
+    filled = 0
+    while filled < PART_BYTES:
+        chunk = data.read(min(PART_BYTES - filled, _READ_BYTES))
+        if not chunk:
+            del piece[filled:]
+            return False
+        piece[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import urllib3
 from minio import Minio
@@ -42,8 +42,11 @@ class Client(Minio):
     def begin_upload(self, bucket: str, name: str, content_type: str) -> str:
         return self._create_multipart_upload(bucket, name, {"Content-Type": content_type})
 
-    def upload_part(self, bucket: str, name: str, upload: str, number: int, data: bytes) -> str:
-        return self._upload_part(bucket, name, data, None, upload, number)
+    def upload_part(
+        self, bucket: str, name: str, upload: str, number: int, data: bytes | bytearray
+    ) -> str:
+        # It is declared for bytes alone, but only hashes and sends them: a copy of each part would be for nothing.
+        return self._upload_part(bucket, name, cast(bytes, data), None, upload, number)
 
     def complete_upload(self, bucket: str, name: str, upload: str, etags: Sequence[str]) -> None:
         parts = [Part(number, etag) for number, etag in enumerate(etags, 1)]
