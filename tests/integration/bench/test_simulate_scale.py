@@ -42,7 +42,9 @@ def test_a_night_with_deaths_commits_each_row_once_and_ends_each_job(client: Led
     assert found.rows == 4_520
     assert found.deaths > 0
     assert found.seconds > found.ideal_seconds > 0
-    assert found.fairness > 0.9
+    # Shares are counted in shards, and those of one of the two are twice as large: (1 + 2)² / (2 (1 + 4)) = 0.9, less
+    # what deaths do to so few of them.
+    assert found.fairness > 0.75
     assert found.small_first_seconds[2] < 10
 
 
