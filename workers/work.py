@@ -16,6 +16,8 @@ from jobs.names import JobNames
 from jobs.params import parse_params
 from jobs.plan import Plan
 from nlp.cache import ModelCache
+from storage.objects import ObjectMissing
+from storage.parts import DamagedPart
 from storage.submission import SubmittedJob
 from workers.computing import OpenJob, RangeComputer
 from workers.failing import fail_job, kind_faults
@@ -111,6 +113,10 @@ class ModelWorker:
             give_back(self._runtime.ledger, job_id, claim.rows, token)
         except (JobFailure, InvalidRequest) as failure:
             fail_job(self._runtime, job_id, failure)
+            give_back(self._runtime.ledger, job_id, claim.rows, token)
+        except (DamagedPart, ObjectMissing) as error:
+            reason = f"what was planned cannot be read back: {error}"
+            fail_job(self._runtime, job_id, JobFailure("internal_error", reason))
             give_back(self._runtime.ledger, job_id, claim.rows, token)
         except Unavailable:
             give_back(self._runtime.ledger, job_id, claim.rows, token)

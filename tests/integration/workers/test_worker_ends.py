@@ -125,6 +125,25 @@ def test_what_the_store_does_not_have_is_computed_again(shop: Workshop, harm: st
     assert shop.outcome(job) == (Status.COMPLETED, expected(range(15)), {})
 
 
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_a_shard_that_cannot_be_read_back_fails_its_job(shop: Workshop, harm: str) -> None:
+    """Nothing says any more what its rows were; the input may be another by now."""
+    job = shop.submit(texts(15))
+    shop.plan(job)
+    names = shop.names(job)
+    victim = next(iter(shop.store.list(names.shards))).name
+    if harm == "missing":
+        shop.store.delete(victim)
+    else:
+        shop.store.put(victim, shop.store.get(victim)[:-5])
+    shop.work()
+    shop.finalize(job)
+    record = shop.record(job)
+    assert record.status is Status.FAILED
+    assert record.error is not None
+    assert record.error["code"] == "internal_error"
+
+
 def test_a_finalizer_that_was_killed_is_followed_by_another(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
