@@ -12,7 +12,7 @@ from jobs.errors import InvalidRequest, JobFailure, Unavailable
 from jobs.ids import new_token
 from jobs.kinds import LoadedModel, NoModel, RunContext
 from jobs.modelref import ModelRef
-from jobs.names import JobNames
+from jobs.names import SYSTEM, JobNames
 from jobs.params import parse_params
 from jobs.plan import Plan
 from nlp.cache import ModelCache
@@ -48,12 +48,21 @@ class ModelWorker:
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
         self._computer = RangeComputer(runtime, runtime.device)
+        self._cut_off = False  # whether the store was away when it was last needed
 
     def serve(self, slot: str) -> None:
-        """Answer an invitation; duplicates and lapsed ones return at once."""
+        """Answer an invitation; duplicates and lapsed ones return at once.
+
+        Raises:
+            Unavailable: store or ledger are away.
+        """
         ledger = self._runtime.ledger
         if not ledger.workers.accept(self._device.type, slot):
             return
+        if self._cut_off:
+            # Whoever cannot reach the store claims nothing, so as not to hold what others could compute.
+            self._runtime.store.exists(SYSTEM)
+            self._cut_off = False
         deadline = time.monotonic() + self._runtime.settings.slice_seconds
         self._presence.busy(True)
         try:
@@ -120,6 +129,7 @@ class ModelWorker:
             give_back(self._runtime.ledger, job_id, claim.rows, token)
         except Unavailable:
             give_back(self._runtime.ledger, job_id, claim.rows, token)
+            self._cut_off = True
             raise
         finally:
             self._presence.working_on(None)
