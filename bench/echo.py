@@ -27,10 +27,10 @@ def echo(platform: Platform, console: Console, scale: float) -> Iterator[Entry]:
     write_texts(source, count)
     uploaded = platform.upload(source)
     # The first job is planned in small shards, as no speed is known yet.
-    platform.run(kind="echo", input=uploaded)
+    platform.run(kind="bench_echo", input=uploaded)
     ours, peer = [], []
     for number in range(_ROUNDS):
-        ours.append(count / platform.run(kind="echo", input=uploaded)[1])
+        ours.append(count / platform.run(kind="bench_echo", input=uploaded)[1])
         peer.append(count / plain_loop(source, platform.folder / "echo.out.zst"))
         console.print(f"echo {number + 1}: {ours[-1]:,.0f} rows/s, plain loop {peer[-1]:,.0f}")
     ratio = median(ours) / median(peer)

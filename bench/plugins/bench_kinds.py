@@ -1,4 +1,4 @@
-"""``bench_classify``: classify, and say when rows are computed."""
+"""``bench_classify``: classify, and say when rows are computed. ``bench_echo``: echo in windows of the usual size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.stamps import write_stamp
-from jobs.kinds import RunContext
+from jobs.kinds import Kind, RunContext
 from jobs.rows import Outcome, Row
 from nlp.kinds.classify import Classify, ClassifyParams
+from tests.plugins.echo_kind import Echo
 
 if TYPE_CHECKING:
     from nlp.classifiers import Classifier
     from nlp.encoder import EncoderModel
+
+
+class UsualEcho(Echo):
+    """Echo in windows as kinds have them by default; those of the tests' own are small, to be cut into."""
+
+    name: ClassVar[str] = "bench_echo"
+    summary: ClassVar[str] = "Give each text back, in windows of the usual size"
+    window_rows: ClassVar[int] = Kind.window_rows
 
 
 class StampedParams(ClassifyParams):
