@@ -67,8 +67,7 @@ class Replay:
     def _submit(self, intent: Intent) -> bool:
         if self._ledger.jobs.known([intent.subject]):
             return False
-        status = restore_job(self._store, self._ledger, intent.tenant, intent.subject, new_token())
-        return status is not None
+        return self._restore(intent) is not None
 
     def _cancel(self, intent: Intent) -> bool:
         record = self._ledger.jobs.find(intent.subject)
@@ -77,10 +76,11 @@ class Replay:
         names = JobNames(intent.tenant, intent.subject, record.attempts)
         if not self._store.exists(names.cancel):
             return False
-        decided, _ = self._ledger.jobs.cancel(intent.subject)
-        if decided:
+        # Not only the cancel may be forgotten, also what was committed just before it: the store knows both.
+        status = self._restore(intent)
+        if status is Status.CANCELLING:
             self._broker.finalize(intent.subject, record.lane)
-        return decided
+        return status is not None
 
     def _retry(self, intent: Intent) -> bool:
         record = self._ledger.jobs.find(intent.subject)
@@ -89,8 +89,10 @@ class Replay:
         asked = newest_retry(self._store, JobNames(intent.tenant, intent.subject))
         if asked is None or asked.generation <= record.attempts:
             return False
-        status = restore_job(self._store, self._ledger, intent.tenant, intent.subject, new_token())
-        return status is not None
+        return self._restore(intent) is not None
+
+    def _restore(self, intent: Intent) -> Status | None:
+        return restore_job(self._store, self._ledger, intent.tenant, intent.subject, new_token())
 
     def _delete(self, intent: Intent) -> bool:
         names = JobNames(intent.tenant, intent.subject)
