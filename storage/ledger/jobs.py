@@ -176,11 +176,6 @@ class JobTable:
         decided, _ = self._client.call("outcome", job_id, "failed", _dumps(error))
         return bool(decided)
 
-    def expire(self, job_id: str) -> bool:
-        """Decide that a job's window has passed; False when it was past that."""
-        decided, _ = self._client.call("outcome", job_id, "expired", "")
-        return bool(decided)
-
     def finish(self, record: JobRecord) -> bool:
         """End a job as its manifest says; False when it had ended before, or is at another generation."""
         return bool(

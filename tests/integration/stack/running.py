@@ -28,7 +28,7 @@ PLUGINS = ROOT / "tests" / "plugins"
 START_SECONDS = 240.0
 STOP_SECONDS = 60.0
 
-#: What a planner or finalizer must be silent for is three times as long.
+#: How long a worker, planner or finalizer may be silent before others take over.
 LEASE_SECONDS = 3
 
 #: Settings that make a test quick where a real job would be slow.
