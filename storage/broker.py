@@ -1,4 +1,4 @@
-"""Celery on Redis: its configuration, and the three messages that are ever sent.
+"""Celery on Redis: its configuration, and the four messages that are ever sent.
 
 No message is trusted: each may come twice, late or never. What is to be done stands in the ledger and the store; the
 sweeper sends again what is missing there.
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 WORKER_CLASSES = ("cpu", "cuda")
 
 PLAN_TASK = "textmill.plan"
+GATHER_TASK = "textmill.gather"
 FINALIZE_TASK = "textmill.finalize"
 WORK_TASK = "textmill.work"
 
@@ -98,6 +99,10 @@ class Broker:
     def plan(self, job_id: str, lane: Lane) -> None:
         """Ask a control worker to plan a job."""
         self._send(PLAN_TASK, job_id, control_queue(lane))
+
+    def gather(self, job_id: str, lane: Lane) -> None:
+        """Ask a control worker to join what is done of a job that still runs."""
+        self._send(GATHER_TASK, job_id, control_queue(lane))
 
     def finalize(self, job_id: str, lane: Lane) -> None:
         """Ask a control worker to finalize a job."""

@@ -110,6 +110,11 @@ class PartLines:
         """Rows so far."""
         return self.result_count + self.error_count
 
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return len(self.results) + len(self.errors)
+
     def encode(
         self,
         rows: RowRange,

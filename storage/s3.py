@@ -22,6 +22,10 @@ _CONNECT_SECONDS = 3.0
 MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NoSuchUpload", "ResourceNotFound"}
 CHANGED = {"PreconditionFailed", "ConditionalRequestConflict"}
 
+#: S3 knows no type of a part and ignores one; SeaweedFS compresses parts unless their type says that it is useless,
+#: which took most of the time of an upload.
+_AS_IT_IS: dict[str, str | list[str] | tuple[str]] = {"Content-Type": "application/zstd"}
+
 
 class ObjectMissing(LookupError):
     """No object has this name."""
@@ -46,7 +50,7 @@ class Client(Minio):
         self, bucket: str, name: str, upload: str, number: int, data: bytes | bytearray
     ) -> str:
         # It is declared for bytes alone, but only hashes and sends them: a copy of each part would be for nothing.
-        return self._upload_part(bucket, name, cast(bytes, data), None, upload, number)
+        return self._upload_part(bucket, name, cast(bytes, data), _AS_IT_IS, upload, number)
 
     def complete_upload(self, bucket: str, name: str, upload: str, etags: Sequence[str]) -> None:
         parts = [Part(number, etag) for number, etag in enumerate(etags, 1)]

@@ -1,17 +1,17 @@
-"""Computing one leased range: its shard fetched, its rows run window by window, its part committed."""
+"""Computing one leased range: its shard fetched, its rows run window by window."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from jobs.devices import Device
-from jobs.errors import JobFailure, Unavailable
+from jobs.errors import JobFailure
 from jobs.kinds import Kind, KindParams, LoadedModel, RunContext
 from jobs.names import JobNames
 from jobs.ranges import RowRange
@@ -26,11 +26,11 @@ from jobs.rows import (
     error_line,
     result_line,
 )
-from storage.ledger import Answer, Claim
+from storage.ledger import Claim
 from storage.parts import PartLines, iterate_shard, shard_bytes
 from storage.submission import SubmittedJob
 from workers.failing import kind_faults
-from workers.lease import Drain, Lease
+from workers.lease import Drain, Lease, persist
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -43,11 +43,6 @@ _SUSPECT_STEPS = 32
 
 #: Least time between two words about what is in hand, in seconds: quick kinds take several windows in hand at once.
 _HAND_SECONDS = 0.1
-
-#: Lease times for which a worker waits for a store that is away before it gives its range to somebody else.
-_PATIENCE_LEASES = 3
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -128,8 +123,8 @@ class RangeComputer:
         self._runtime = runtime
         self._device = device
 
-    def compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> None:
-        """Compute and commit a range, or as much of it as there is time for; the rest goes back.
+    def compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> Work:
+        """Compute a range, or as much of it as there is time for; to be committed as it is.
 
         Raises:
             LeaseLost: the range may be somebody else's by now.
@@ -142,8 +137,7 @@ class RangeComputer:
         if claim.deaths >= _MOST_DEATHS and len(lease.rows) == 1:
             failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
             work.lines.add_error(error_line(next(shard), failure))
-            self._commit(opened, lease, work)
-            return
+            return work
         size = opened.kind.window_rows
         if claim.deaths:
             size = min(size, -(-len(lease.rows) // _SUSPECT_STEPS))
@@ -151,7 +145,7 @@ class RangeComputer:
             self._run(opened, lease, shard, Hand(lease, size, patient=not claim.deaths), work)
         except Drain:
             log.info("draining", job=lease.job_id, done=str(work.done), range=str(lease.rows))
-        self._commit(opened, lease, work)
+        return work
 
     def _run(
         self,
@@ -186,7 +180,7 @@ class RangeComputer:
         The shard is that of the range that was planned, of which the lease may be a piece.
         """
         name = opened.names.shard(claim.origin)
-        data = _persist(lease, lambda: self._runtime.store.get(name))
+        data = persist(lease, lambda: self._runtime.store.get(name))
         first = claim.rows.start - claim.origin.start
         rows = islice(iterate_shard(data), first, first + len(claim.rows))
         return rows, shard_bytes(data) / len(claim.origin)
@@ -236,71 +230,3 @@ class RangeComputer:
         )
         output = {"model": version.name, "version": version.version, **success.output}
         return Success(output, success.usage)
-
-    def _commit(self, opened: OpenJob, lease: Lease, work: Work) -> None:
-        ledger, store = self._runtime.ledger, self._runtime.store
-        done = work.done
-        if done is None:
-            ledger.ranges.release(lease.job_id, lease.rows, lease.token)
-            return
-        device_ms = round(work.seconds * 1000)
-        part = work.lines.encode(
-            done,
-            generation=opened.names.generation,
-            usage=work.usage,
-            device_ms=device_ms,
-        )
-        _persist(lease, lambda: store.put(opened.names.part(done, lease.token), part))
-        answer = _persist(
-            lease,
-            lambda: ledger.ranges.commit(
-                lease.job_id,
-                lease.rows,
-                lease.token,
-                done=done,
-                results=work.lines.result_count,
-                errors=work.lines.error_count,
-                usage=work.usage,
-                device_ms=device_ms,
-            ),
-        )
-        if answer is Answer.FINALIZE:
-            self._runtime.broker.finalize(lease.job_id, opened.job.lane)
-        self._measure(opened, work)
-        log.info(
-            "committed",
-            job=lease.job_id,
-            rows=str(done),
-            answer=answer.value,
-            seconds=round(work.seconds, 2),
-            errors=work.lines.error_count,
-        )
-
-    def _measure(self, opened: OpenJob, work: Work) -> None:
-        """Remember the speed, so that later plans cut shards of the right size."""
-        if work.done is not None and work.seconds > 0:
-            speed = len(work.done) * work.row_bytes / work.seconds
-            self._runtime.ledger.workers.record_speed(
-                opened.kind.name, opened.job.model_key, self._device.type, speed
-            )
-
-
-def _persist(lease: Lease, step: Callable[[], Value]) -> Value:
-    """Do a step, again and again through an outage of store or ledger, while the lease holds.
-
-    Raises:
-        LeaseLost: the outage outlived the lease.
-        JobStopped: the job ended meanwhile.
-        Unavailable: it lasts too long; perhaps only this worker is cut off, and another can do the work.
-    """
-    pause, begun = 0.1, time.monotonic()
-    while True:
-        lease.check()
-        try:
-            return step()
-        except Unavailable as error:
-            if time.monotonic() - begun > lease.seconds * _PATIENCE_LEASES:
-                raise
-            log.warning("waiting", job=lease.job_id, reason=error.detail)
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)

@@ -17,6 +17,15 @@ class Gap:
     planned: RowRange
 
 
+def contiguous(parts: Iterable[CommittedPart], start: int) -> Iterator[CommittedPart]:
+    """The parts from row ``start`` on, up to the first gap."""
+    for part in parts:
+        if part.rows.start != start:
+            return
+        yield part
+        start = part.rows.stop
+
+
 def tiled(parts: Iterable[CommittedPart], start: int, total: int) -> Iterator[CommittedPart]:
     """Pass parts through while checking that they cover ``[start, total)``.
 

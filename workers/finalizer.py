@@ -1,11 +1,15 @@
-"""Finalizing: committed parts are joined in input order, the manifest is written once, the state follows it."""
+"""Finalizing: committed parts are joined in input order, the manifest is written once, the state follows it.
+
+What is done from a job's first row on is joined while the job still runs, so that little is left to do at its end.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -24,7 +28,7 @@ from storage.parts import DamagedPart, decode_shard, open_part
 from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
-from workers.covering import Gap, filled, tiled
+from workers.covering import Gap, contiguous, filled, tiled
 from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
 from workers.role import Replaced, Role, Stopping
@@ -39,6 +43,9 @@ SAVE_BYTES = 32 << 20
 
 #: Seconds after which finalizing is tried again when store or ledger are away.
 _PAUSE_SECONDS = 2.0
+
+#: Time of joining parts of a job that still runs, after which other jobs have a turn, in seconds.
+_GATHER_SECONDS = 2.0
 
 _EXPIRED = RowFailure("expired", "the job's completion window passed before this row was computed")
 
@@ -95,16 +102,8 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
         return
     progress = Progress.decode(state) if state else Progress(token)
 
-    def renew() -> Answer:
-        return ranges.final_begin(job_id, token)[0]
-
     try:
-        with Role(
-            renew,
-            seconds=runtime.settings.lease_seconds,
-            begun=begun,
-            draining=runtime.draining,
-        ) as role:
+        with _role(runtime, job_id, token, begun) as role:
             _Finalizing(runtime, record, token, progress, role).run()
     except Replaced:
         log.info("finalizer replaced", job=job_id)
@@ -120,11 +119,51 @@ def finalize_job(runtime: Runtime, job_id: str) -> None:
         ranges.pause(job_id, "finalizer", token, _PAUSE_SECONDS, error.detail)
 
 
+def gather_job(runtime: Runtime, job_id: str) -> None:
+    """Join what is done of a job that still runs, from its first row on. As harmless as finalizing is.
+
+    Raises:
+        Unavailable: the ledger is away.
+    """
+    ranges = runtime.ledger.ranges
+    token, begun = new_token(), time.monotonic()
+    answer, state = ranges.final_begin(job_id, token, early=True)
+    record = runtime.ledger.jobs.find(job_id) if answer is Answer.OK else None
+    if record is None:
+        return
+    progress = Progress.decode(state) if state else Progress(token)
+    try:
+        with _role(runtime, job_id, token, begun, early=True) as role:
+            _Finalizing(runtime, record, token, progress, role, early=True).gather_early()
+    except (Replaced, Stopping, Unavailable, Unusable, UploadLost) as error:
+        # Whoever finalizes the job meets the same, and mends what has to be mended.
+        log.info("gathering stopped", job=job_id, reason=f"{type(error).__name__}: {error}")
+    ranges.pause(job_id, "finalizer", token, 0, "")
+    # Where the job came to its end meanwhile, whoever was sent to finalize it was turned away.
+    finalize_job(runtime, job_id)
+
+
+def _role(runtime: Runtime, job_id: str, token: str, begun: float, *, early: bool = False) -> Role:
+    def renew() -> Answer:
+        return runtime.ledger.ranges.final_begin(job_id, token, early=early)[0]
+
+    return Role(
+        renew, seconds=runtime.settings.lease_seconds, begun=begun, draining=runtime.draining
+    )
+
+
 class _Finalizing:
     """One finalizer's run over one generation of a job."""
 
     def __init__(
-        self, runtime: Runtime, record: JobRecord, token: str, progress: Progress, role: Role
+        self,
+        runtime: Runtime,
+        record: JobRecord,
+        token: str,
+        progress: Progress,
+        role: Role,
+        *,
+        early: bool = False,
     ) -> None:
         self._ledger = runtime.ledger
         self._store = runtime.store
@@ -133,6 +172,7 @@ class _Finalizing:
         self._names = JobNames(record.tenant, record.id, record.attempts)
         self._progress = progress
         self._role = role
+        self._early = early
         self._unsaved = 0  # bytes uploaded since the state was recorded
 
     def run(self) -> None:
@@ -150,13 +190,7 @@ class _Finalizing:
             )
 
     def _write(self) -> dict[str, Any]:
-        with ExitStack() as stack:
-            sections = {
-                name: stack.enter_context(
-                    Section(self._store, self._names, self._progress.token, name, state)
-                )
-                for name, state in self._progress.sections.items()
-            }
+        with self._sections() as sections:
             self._gather(sections)
             for section in sections.values():
                 section.finish()
@@ -198,6 +232,26 @@ class _Finalizing:
 
     # --- gathering -----------------------------------------------------------------------------------
 
+    def gather_early(self) -> None:
+        """Copy what is done from the first row on into the sections.
+
+        Raises:
+            Unusable: a part is not there or is damaged.
+            UploadLost: what was uploaded before is no longer there.
+        """
+        with self._sections() as sections:
+            self._gather(sections)
+
+    @contextmanager
+    def _sections(self) -> Iterator[dict[str, Section]]:
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(
+                    Section(self._store, self._names, self._progress.token, name, state)
+                )
+                for name, state in self._progress.sections.items()
+            }
+
     def _gather(self, sections: dict[str, Section]) -> None:
         """Copy the parts into the sections, recording from time to time how far that is.
 
@@ -222,6 +276,9 @@ class _Finalizing:
         """What is still to be copied, in order; for a job that ran to its end the parts must leave no gap."""
         start = self._progress.next_row
         parts = self._ledger.ranges.parts(self._record.id, start)
+        if self._early:
+            deadline = time.monotonic() + _GATHER_SECONDS
+            return takewhile(lambda _: time.monotonic() < deadline, contiguous(parts, start))
         rows = (self._record.total or 0) - self._record.base
         if self._record.outcome is None:
             return tiled(parts, start, rows)
@@ -257,7 +314,9 @@ class _Finalizing:
         for section in sections.values():
             section.save()
         state = self._progress.encode()
-        answer, _ = self._ledger.ranges.final_begin(self._record.id, self._token, state)
+        answer, _ = self._ledger.ranges.final_begin(
+            self._record.id, self._token, state, early=self._early
+        )
         if answer is not Answer.OK:
             raise Replaced
         self._unsaved = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
@@ -23,6 +24,11 @@ _BEAT_SECONDS = 1.0
 #: runs elsewhere soon and the end of this process is nobody's death.
 GIVE_BACK_SECONDS = 3.0
 
+
+#: Lease times for which a worker waits for a store that is away before it gives its range to somebody else.
+_PATIENCE_LEASES = 3
+
+Value = TypeVar("Value")
 
 #: Seconds between two tries to give a range back.
 _INSIST_SECONDS = 0.5
@@ -167,3 +173,24 @@ class Lease:
         # Once asked to yield, it stays so: the ledger asks one worker, once.
         if self._answer is not Answer.YIELD or answer is not Answer.OK:
             self._answer = answer
+
+
+def persist(lease: Lease, step: Callable[[], Value]) -> Value:
+    """Do a step, again and again through an outage of store or ledger, while the lease holds.
+
+    Raises:
+        LeaseLost: the outage outlived the lease.
+        JobStopped: the job ended meanwhile.
+        Unavailable: it lasts too long; perhaps only this worker is cut off, and another can do the work.
+    """
+    pause, begun = 0.1, time.monotonic()
+    while True:
+        lease.check()
+        try:
+            return step()
+        except Unavailable as error:
+            if time.monotonic() - begun > lease.seconds * _PATIENCE_LEASES:
+                raise
+            log.warning("waiting", job=lease.job_id, reason=error.detail)
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)

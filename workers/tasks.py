@@ -6,8 +6,8 @@ import structlog
 from celery import shared_task
 
 from jobs.errors import Unavailable
-from storage.broker import FINALIZE_TASK, PLAN_TASK, WORK_TASK
-from workers.finalizer import finalize_job
+from storage.broker import FINALIZE_TASK, GATHER_TASK, PLAN_TASK, WORK_TASK
+from workers.finalizer import finalize_job, gather_job
 from workers.planner import plan_job
 from workers.process import current
 
@@ -21,6 +21,15 @@ def plan(job_id: str) -> None:
         plan_job(current().runtime, job_id)
     except Unavailable as error:
         log.warning("planning waits", job=job_id, reason=error.detail)
+
+
+@shared_task(name=GATHER_TASK)
+def gather(job_id: str) -> None:
+    """Join what is done of a job that still runs."""
+    try:
+        gather_job(current().runtime, job_id)
+    except Unavailable as error:
+        log.warning("gathering waits", job=job_id, reason=error.detail)
 
 
 @shared_task(name=FINALIZE_TASK, reject_on_worker_lost=True)

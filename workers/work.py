@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import structlog
@@ -19,7 +22,8 @@ from nlp.cache import ModelCache
 from storage.objects import ObjectMissing
 from storage.parts import DamagedPart
 from storage.submission import SubmittedJob
-from workers.computing import OpenJob, RangeComputer
+from workers.committing import Committer
+from workers.computing import OpenJob, RangeComputer, Work
 from workers.failing import fail_job, kind_faults
 from workers.lease import JobStopped, Lease, LeaseLost, give_back
 from workers.model_files import ModelFiles
@@ -48,6 +52,9 @@ class ModelWorker:
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
         self._computer = RangeComputer(runtime, runtime.device)
+        self._committer = Committer(runtime, runtime.device)
+        self._commits = ThreadPoolExecutor(1, "commit")
+        self._committing: Future[None] | None = None
         self._cut_off = False  # whether the store was away when it was last needed
 
     def serve(self, slot: str) -> None:
@@ -71,9 +78,12 @@ class ModelWorker:
                 if job_id is None:
                     return
                 self._serve_job(job_id)
+                if self._cut_off:
+                    raise Unavailable("the store or the ledger was away for too long")
                 if time.monotonic() > deadline:
                     break
         finally:
+            self._await_commit()
             self._presence.busy(False)
         if not self._runtime.draining.is_set():
             # The slice is over, not the work: back through the queue, where control messages can be heard.
@@ -115,24 +125,47 @@ class ModelWorker:
             stall_seconds=self._runtime.settings.stall_seconds,
         )
         try:
-            with lease:
-                self._computer.compute(opened, lease, claim)
-        except (LeaseLost, JobStopped) as stop:
-            log.info("dropped", job=job_id, rows=str(claim.rows), reason=type(stop).__name__)
-            give_back(self._runtime.ledger, job_id, claim.rows, token)
-        except (JobFailure, InvalidRequest) as failure:
-            fail_job(self._runtime, job_id, failure)
-            give_back(self._runtime.ledger, job_id, claim.rows, token)
-        except (DamagedPart, ObjectMissing) as error:
-            reason = f"what was planned cannot be read back: {error}"
-            fail_job(self._runtime, job_id, JobFailure("internal_error", reason))
-            give_back(self._runtime.ledger, job_id, claim.rows, token)
-        except Unavailable:
-            give_back(self._runtime.ledger, job_id, claim.rows, token)
-            self._cut_off = True
-            raise
+            with self._faults(lease), ExitStack() as stack:
+                stack.enter_context(lease)
+                work = self._computer.compute(opened, lease, claim)
+                # One at a time: what was computed but not committed must stay little.
+                self._await_commit()
+                kept = stack.pop_all()
+                self._committing = self._commits.submit(self._commit, opened, lease, work, kept)
         finally:
             self._presence.working_on(None)
+
+    def _commit(self, opened: OpenJob, lease: Lease, work: Work, kept: ExitStack) -> None:
+        """Commit in the background, while the next range is computed."""
+        with self._faults(lease), kept:
+            self._committer.commit(opened, lease, work)
+
+    def _await_commit(self) -> None:
+        """Wait for the commit that is on its way."""
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            committing.result()
+
+    @contextmanager
+    def _faults(self, lease: Lease) -> Iterator[None]:
+        """Give the range back whatever goes wrong with it, and fail the job where it is to blame."""
+        ledger = self._runtime.ledger
+        try:
+            yield
+        except (LeaseLost, JobStopped) as stop:
+            log.info("dropped", job=lease.job_id, rows=str(lease.rows), reason=type(stop).__name__)
+            give_back(ledger, lease.job_id, lease.rows, lease.token)
+        except (JobFailure, InvalidRequest) as failure:
+            fail_job(self._runtime, lease.job_id, failure)
+            give_back(ledger, lease.job_id, lease.rows, lease.token)
+        except (DamagedPart, ObjectMissing) as error:
+            reason = f"what was planned cannot be read back: {error}"
+            fail_job(self._runtime, lease.job_id, JobFailure("internal_error", reason))
+            give_back(ledger, lease.job_id, lease.rows, lease.token)
+        except Unavailable as error:
+            log.warning("cut off", job=lease.job_id, rows=str(lease.rows), reason=error.detail)
+            give_back(ledger, lease.job_id, lease.rows, lease.token)
+            self._cut_off = True
 
     def _opened(self, job_id: str) -> OpenJob:
         opened = self._open.get(job_id)

@@ -80,6 +80,7 @@ def measure_calls(
             errors=0,
             usage=Usage(len(rows), len(rows)),
             device_ms=10_000,
+            size=100 * len(rows),
         )
 
     def release(number: int) -> None:

@@ -57,6 +57,7 @@ def measure_memory(
             errors=0,
             usage=Usage(len(rows), len(rows)),
             device_ms=10_000,
+            size=100 * len(rows),
         )
     done = meter.used_memory()
     announce("memory of jobs")
@@ -94,6 +95,7 @@ def _run(scene: Scene, name: str) -> None:
         errors=0,
         usage=Usage(1, 1),
         device_ms=1,
+        size=1,
     )
     ended = replace(record, status=Status.COMPLETED, completed=len(claim.rows), ended_at=record.now)
     if not ledger.jobs.finish(ended):

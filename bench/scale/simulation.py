@@ -234,6 +234,7 @@ class Simulation:
             errors=0,
             usage=Usage(len(done), len(done)),
             device_ms=self.now - device.began,
+            size=0,
         )
         if answer not in (Answer.OK, Answer.FINALIZE):
             raise RuntimeError(f"a live worker may not commit {done} of {device.job}: {answer}")

@@ -31,6 +31,9 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 #: Time that a planner or finalizer that was sent for has to come before another is, in ms.
 RESEND_MS = 5_000
 
+#: Output that is worth joining before the job ends, in bytes, so that little is left to do then.
+GATHER_BYTES = 16 << 20
+
 _PAGE = 1000
 
 #: Jobs swept in one round trip: a few ms of the server's time.
@@ -41,6 +44,7 @@ class Answer(StrEnum):
     """What the ledger says to a planner, worker or finalizer."""
 
     OK = "ok"
+    GATHER = "gather"  #: done, and what is done should be joined while the job still runs
     FINALIZE = "finalize"  #: done, and the job can be finalized now
     LOST = "lost"  #: the lease belongs to somebody else; drop the work
     STOP = "stop"  #: the job's outcome is decided; drop the work
@@ -180,8 +184,10 @@ class RangeTable:
         errors: int,
         usage: Usage,
         device_ms: int,
+        size: int,
     ) -> Answer:
-        """Mark ``done`` (the leased rows, or the first of them) as done: ``ok``, ``finalize``, ``lost``, ``stop``.
+        """Mark ``done`` (the leased rows, or the first of them) as done: ``ok``, ``gather``, ``finalize``, ``lost``,
+        ``stop``. Its part holds ``size`` bytes of output.
 
         Rows of the lease behind ``done`` become pending again. The part must lie in the store already.
         """
@@ -197,6 +203,8 @@ class RangeTable:
                 usage.input_tokens,
                 usage.output_tokens,
                 device_ms,
+                size,
+                GATHER_BYTES,
                 self._now,
             )
         )
@@ -231,16 +239,20 @@ class RangeTable:
                 found = Status(status) if status else None
                 yield job_id, Swept(int(expired), found, stuck, Lane(lane or "bulk"))
 
-    def final_begin(self, job_id: str, token: str, state: str = "") -> tuple[Answer, str]:
+    def final_begin(
+        self, job_id: str, token: str, state: str = "", *, early: bool = False
+    ) -> tuple[Answer, str]:
         """Become or stay the job's finalizer; ``ok`` with the recorded state, ``held`` or ``over``.
 
         Args:
             job_id: the job.
             token: the finalizer's own.
             state: what is finished by now, for whoever has to go on; kept as it is when empty.
+            early: whether to begin with what is done while the job still runs.
         """
+        when = "early" if early else ""
         answer, recorded = self._client.call(
-            "final_begin", job_id, token, self._lease_ms, state, self._now
+            "final_begin", job_id, token, self._lease_ms, state, when, self._now
         )
         return Answer(answer), recorded
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +48,11 @@ class EchoParams(KindParams):
         """Rows computed between two looks at whether to go on."""
         return max(1, int(SLEEP_MS / self.delay_ms)) if self.delay_ms else 1 << 20
 
+    @cached_property
+    def has_poison(self) -> bool:
+        """Whether any row may end or stop the process."""
+        return any((self.die_on, self.hang_on, self.stall_on))
+
 
 class Echo(Kind):
     """The text that came in."""
@@ -81,7 +87,8 @@ class Echo(Kind):
             batch = rows[start : start + params.batch_rows]
             time.sleep(params.delay_ms * len(batch) / 1000)
             for row in batch:
-                self._poison(row, params)
+                if params.has_poison:
+                    self._poison(row, params)
                 outcomes.append(self._outcome(row, params))
             if params.trace is not None:
                 _note(Path(params.trace), batch)

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- Mark rows done whose part lies in the store; rows of the range behind them go back to pending.
 -- ARGV: id, range, token, done range (the same, or its first rows), results, errors, input tokens, output tokens,
---       device ms, now
--- Returns 'ok', 'finalize' when the job can be finalized now, 'lost', or 'stop' when the outcome is decided.
+--       device ms, bytes of output, bytes of output worth gathering before the job's end, now
+-- Returns 'ok', 'gather' when so much waits that somebody should begin to join it, 'finalize' when the job can be
+-- finalized now, 'lost', or 'stop' when the outcome is decided.
 require_epoch()
 local id, range, token, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now = clock(ARGV[10])
+local now = clock(ARGV[12])
 local job = job_key(id)
 if redis.call('HGET', job .. ':ranges', done) == 'd:' .. token then
   return field(id, 'status') == 'finalizing' and 'finalize' or 'ok'
@@ -34,5 +35,8 @@ redis.call('HINCRBY', job, 'input_tokens', ARGV[7])
 redis.call('HINCRBY', job, 'output_tokens', ARGV[8])
 redis.call('HINCRBY', job, 'device_ms', ARGV[9])
 touch(id)
+local waiting = redis.call('HINCRBY', job, 'ungathered', ARGV[10])
 if check_errors(id) or try_finalize(id) then return 'finalize' end
-return 'ok'
+if waiting < tonumber(ARGV[11]) or tonumber(redis.call('HGET', job, 'finalizer_until') or 0) > now then return 'ok' end
+redis.call('HSET', job, 'ungathered', 0)
+return 'gather'

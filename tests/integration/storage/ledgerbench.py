@@ -133,6 +133,7 @@ class LedgerBench:
         job_id: str = JOB,
         done: RowRange | None = None,
         errors: int = 0,
+        size: int = 0,
     ) -> Answer:
         """Commit a lease, or its first rows, of which ``errors`` failed."""
         part = done or rows
@@ -145,6 +146,7 @@ class LedgerBench:
             errors=errors,
             usage=Usage(len(part), 2 * len(part)),
             device_ms=5,
+            size=size,
         )
 
     def lapse(self) -> None:

@@ -294,10 +294,11 @@ class ModelJob:
 
     # --- ending and beginning again ------------------------------------------------------------------
 
-    def final_begin(self, token: str, now: int) -> Answer:
-        if self.status not in ENDING:
+    def final_begin(self, token: str, now: int, *, early: bool = False) -> Answer:
+        early = early and self.status is Status.IN_PROGRESS
+        if self.status not in ENDING and not early:
             return Answer.OVER
-        if self.may_plan or self.restoring:
+        if (self.may_plan and not early) or self.restoring:
             return Answer.HELD
         if self.finalizer not in ("", token) and self.finalizer_until > now:
             return Answer.HELD

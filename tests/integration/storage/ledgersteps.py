@@ -284,6 +284,13 @@ class LedgerSteps(RuleBasedStateMachine):
         self.finalizers.append(token)
         self._finalize(self.jobs[job_id], token, killed=data.draw(st.booleans()))
 
+    @rule(job_id=job_ids, data=st.data())
+    def gather(self, job_id: str, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from([*self.finalizers[-2:], ""])) or self._token()
+        self.finalizers.append(token)
+        answer = self.jobs[job_id].final_begin(token, self.bench.now, early=True)
+        assert self.bench.ranges.final_begin(job_id, token, early=True)[0] is answer
+
     def _finalize(self, job: ModelJob, token: str, *, killed: bool) -> None:
         answer = job.final_begin(token, self.bench.now)
         assert self.bench.ranges.final_begin(job.id, token)[0] is answer

@@ -10,6 +10,7 @@ from jobs.ids import new_token
 from jobs.ranges import RowRange
 from jobs.states import ENDED, Status
 from storage.ledger import Answer
+from storage.ledger.ranges import GATHER_BYTES
 from tests.integration.storage.ledgerbench import JOB, LEASE_MS, LedgerBench, new_job
 
 FINALIZER_MS = LEASE_MS
@@ -137,6 +138,31 @@ def test_one_finalizer_at_a_time_and_its_state_is_handed_on(bench: LedgerBench) 
     bench.now += 1
     assert bench.ranges.final_begin(JOB, second) == (Answer.OK, '{"upload": "u1"}')
     assert bench.ranges.final_begin(JOB, first) == (Answer.HELD, "")
+
+
+def test_who_joins_parts_early_is_asked_for_once_enough_waits(bench: LedgerBench) -> None:
+    bench.plan(60, 10)
+    early, late = new_token(), new_token()
+    assert bench.commit(*bench.lease(), size=GATHER_BYTES - 1) is Answer.OK
+    assert bench.commit(*bench.lease(), size=1) is Answer.GATHER
+    assert bench.commit(*bench.lease(), size=1) is Answer.OK  # from here on it is counted anew
+    assert bench.ranges.final_begin(JOB, late) == (Answer.OVER, "")  # it still runs
+    assert bench.ranges.final_begin(JOB, early, early=True) == (Answer.OK, "")
+    assert bench.commit(*bench.lease(), size=GATHER_BYTES) is Answer.OK  # somebody is at it
+    assert bench.ranges.final_begin(JOB, early, "half", early=True) == (Answer.OK, "half")
+    assert bench.commit(*bench.lease()) is Answer.OK
+    assert bench.commit(*bench.lease()) is Answer.FINALIZE
+    assert bench.ranges.final_begin(JOB, early, early=True) == (Answer.OK, "half")
+    assert bench.ranges.final_begin(JOB, late) == (Answer.HELD, "")
+    bench.ranges.pause(JOB, "finalizer", early, 0, "")
+    assert bench.ranges.final_begin(JOB, late) == (Answer.OK, "half")
+
+
+def test_nothing_is_joined_early_that_is_being_restored(bench: LedgerBench) -> None:
+    bench.plan(20, 10)
+    bench.commit(*bench.lease())
+    bench.client.redis.hset(f"job:{JOB}", "restoring", "somebody")
+    assert bench.ranges.final_begin(JOB, new_token(), early=True) == (Answer.HELD, "")
 
 
 def fail_rows(bench: LedgerBench, errors: int) -> Answer:
