@@ -146,16 +146,16 @@ def weights_bytes(model: torch.nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def max_positions(config: PretrainedConfig, model: torch.nn.Module) -> int | None:
+def max_positions(config: PretrainedConfig, model: torch.nn.Module | None = None) -> int | None:
     """How many positions the model has, or None when it has no fixed number.
 
     RoBERTa and its kin number positions from ``padding_idx + 1``, so that their table's first rows
-    hold no text.
+    hold no text; to see this takes the model.
     """
     table = next(
         (
             module
-            for name, module in model.named_modules()
+            for name, module in (model.named_modules() if model is not None else ())
             if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding)
         ),
         None,

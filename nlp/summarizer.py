@@ -7,21 +7,18 @@ summaries take the document's place, until it fits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.errors import JobFailure
 from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
-from nlp.batching import TokenBudget, run_batches
-from nlp.generator import Decoding, Frame, Generated, GeneratorModel
+from nlp.generation.decoding import Decoding, Generated, Prompt
+from nlp.generation.frames import Frame
+from nlp.generation.model import GeneratorModel
 from nlp.prompts import MAX_TOKENS, TEXT, Style, plain_prompt, summary_prompt
 from nlp.sentences import bullet_points, drop_half_sentence, first_sentence, split_to_fit
 
-#: Padded tokens of a batch, answers included, by type of device.
-_BUDGET = {"cpu": 8192, "cuda": 65_536}
-#: Rows of a batch, by type of device: more gain nothing and wait longer for the slowest.
-_MAX_ROWS = {"cpu": 32, "cuda": 128}
 #: Tokens of a document that are read at once, at most. Longer prompts cost memory and lose the thread.
 _MAX_PIECE = 8192
 #: Fewest tokens of text that must fit beside instruction and answer.
@@ -61,7 +58,7 @@ class _Piece:
     """A part of a document, to be summarized in this round."""
 
     owner: int
-    prompt: list[int]
+    prompt: Prompt
     last: bool
 
 
@@ -75,7 +72,7 @@ class Summarizer:
         self._frame = _frame(model, options, self._style)
         taken = len(self._frame) + (0 if model.is_seq2seq else max_tokens)
         self._room = min(model.context - taken, _MAX_PIECE)
-        if self._room < _MIN_PIECE or max_tokens >= model.context:
+        if self._room < _MIN_PIECE or max_tokens >= model.answer:
             raise JobFailure(
                 "invalid_params",
                 f"An answer of {max_tokens} tokens and an instruction of {len(self._frame)} leave no room for "
@@ -88,18 +85,11 @@ class Summarizer:
             num_beams=options.num_beams,
             temperature=options.temperature,
             seed=options.seed,
+            no_loops=not model.is_seq2seq,
         )
         # A quarter of what one piece may hold, so that each round makes documents shorter.
         within = max(8, min(max_tokens, self._room // 4))
-        self._decoding_pieces = Decoding(
-            max_tokens=within,
-            num_beams=options.num_beams,
-            temperature=options.temperature,
-            seed=options.seed,
-        )
-        beams = options.num_beams or model.own_beams
-        device = context.device.type
-        self._budget = TokenBudget(max(1, _BUDGET[device] // beams), _MAX_ROWS[device])
+        self._decoding_pieces = replace(self._decoding, max_tokens=within, min_tokens=0)
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         """One outcome for each row, in order."""
@@ -124,7 +114,10 @@ class Summarizer:
         pieces: list[_Piece] = []
         for place, ids in zip(places, whole, strict=True):
             pieces += self._pieces(documents[place], place, ids, final=final)
-        made = self._generate(pieces, context)
+        made = self._model.generate(
+            [piece.prompt for piece in pieces],
+            lambda batch: context.tick(sum(pieces[number].last for number in batch)),
+        )
         parts: dict[int, list[str]] = {place: [] for place in places}
         for piece, result in zip(pieces, made, strict=True):
             document = documents[piece.owner]
@@ -140,34 +133,12 @@ class Summarizer:
             if documents[place].outcome is None:
                 documents[place].text = "\n".join(part for part in parts[place] if part)
 
-    def _generate(
-        self, pieces: Sequence[_Piece], context: RunContext
-    ) -> list[Generated | RowFailure]:
-        def compute(batch: Sequence[int]) -> list[Generated | RowFailure]:
-            # Last pieces and others have limits of their own, and so generate apart.
-            results: dict[int, Generated | RowFailure] = {}
-            for last in (True, False):
-                chosen = [number for number in batch if pieces[number].last is last]
-                if chosen:
-                    prompts = [pieces[number].prompt for number in chosen]
-                    made = self._model.generate(prompts, self._decoding_of(last=last))
-                    results.update(zip(chosen, made, strict=True))
-            return [results[number] for number in batch]
-
-        def done(batch: Sequence[int]) -> None:
-            context.tick(sum(pieces[number].last for number in batch))
-
-        lengths = [
-            len(piece.prompt) + self._decoding_of(last=piece.last).max_tokens for piece in pieces
-        ]
-        return run_batches(lengths, compute, self._budget, done)
-
     def _pieces(
         self, document: _Document, place: int, ids: list[int], *, final: bool
     ) -> list[_Piece]:
         if len(ids) <= self._room or final:
             document.truncated |= len(ids) > self._room
-            return [_Piece(place, self._frame.around(ids[: self._room]), last=True)]
+            return [self._piece(place, ids, last=True)]
         texts = split_to_fit(
             document.text,
             self._room,
@@ -176,12 +147,13 @@ class Summarizer:
         document.chunks = document.chunks or len(texts)
         return [
             # Joined sentences may take a few tokens more than apart.
-            _Piece(place, self._frame.around(part[: self._room]), last=False)
+            self._piece(place, part, last=False)
             for part in self._model.tokenize([text.strip() for text in texts])
         ]
 
-    def _decoding_of(self, *, last: bool) -> Decoding:
-        return self._decoding if last else self._decoding_pieces
+    def _piece(self, place: int, ids: list[int], *, last: bool) -> _Piece:
+        decoding = self._decoding if last else self._decoding_pieces
+        return _Piece(place, Prompt(self._frame.around(ids[: self._room]), decoding), last)
 
     def _success(self, document: _Document, result: Generated) -> Outcome:
         summary = self._tidy(result, self._style)

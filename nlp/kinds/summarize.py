@@ -15,7 +15,7 @@ from jobs.rows import Outcome, Row, RowFailure
 from nlp.prompts import MAX_TOKENS, Style
 
 if TYPE_CHECKING:
-    from nlp.generator import GeneratorModel
+    from nlp.generation.model import GeneratorModel
     from nlp.summarizer import Summarizer
 
 _DEFAULTS = ", ".join(f"{tokens} for a {style}" for style, tokens in MAX_TOKENS.items())
@@ -114,7 +114,7 @@ class Summarize(Kind):
         return RowFailure("empty_text", "The text is empty or only white space.")
 
     def load(self, files: Path, device: Device, precision: Precision) -> GeneratorModel:
-        from nlp.generator import GeneratorModel  # noqa: PLC0415
+        from nlp.generation.model import GeneratorModel  # noqa: PLC0415
 
         return GeneratorModel.load(files, device, precision)
 

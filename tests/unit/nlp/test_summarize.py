@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from jobs.errors import JobFailure
 from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success
-from nlp.generator import Decoding, GeneratorModel, NoLoops, Sampler
+from nlp.generation.decoding import Decoding, Prompt
+from nlp.generation.model import GeneratorModel
+from nlp.generation.processors import NoLoops, Sampler
 from nlp.kinds.summarize import Summarize, SummarizeParams
 from tests.unit.nlp.tinymodels import CPU, TEXTS, rows_of
 
@@ -70,12 +72,14 @@ def test_a_decoder_writes_what_it_writes_alone(chat: GeneratorModel, chat_model:
     tokenizer = AutoTokenizer.from_pretrained(chat_model)
     frame = chat.frame("{text}")
     prompts = [frame.around(ids) for ids in chat.tokenize(TEXTS)]
-    # Five new tokens: up to there the rule against loops cannot interfere.
-    together = chat.generate(prompts, Decoding(max_tokens=5))
+    decoding = Decoding(max_tokens=12)
+    finished: list[int] = []
+    together = chat.generate([Prompt(ids, decoding) for ids in prompts], finished.extend)
+    assert sorted(finished) == list(range(len(prompts)))
     for prompt, made in zip(prompts, together, strict=True):
         with torch.inference_mode():
             ids = torch.tensor([prompt])
-            written = model.generate(ids, max_new_tokens=5, do_sample=False)[0, len(prompt) :]
+            written = model.generate(ids, max_new_tokens=12, do_sample=False)[0, len(prompt) :]
         assert not isinstance(made, RowFailure)
         assert made.text == tokenizer.decode(written, skip_special_tokens=True)
 
@@ -166,10 +170,11 @@ def test_scores_that_are_no_numbers_fail_their_row_only(
     chat_model: Path, context: RunContext
 ) -> None:
     model = KIND.load(chat_model, CPU, "exact")
+    network: Any = vars(model.engine)["_model"]
     token = model.tokenize(["Q"])[0][0]
     with torch.no_grad():
-        model._model.get_input_embeddings().weight[token] = torch.nan
-        model._model.lm_head.weight[token] = 0.0
+        network.get_input_embeddings().weight[token] = torch.nan
+        network.lm_head.weight[token] = 0.0
     bad, good = run(model, {"max_tokens": 4}, rows_of(["Q", TEXTS[1]]), context)
     assert isinstance(bad, RowFailure)
     assert bad.code == "non_finite"

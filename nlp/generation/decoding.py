@@ -1,0 +1,50 @@
+"""What a model is asked to write, and what it wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How to choose tokens."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    num_beams: int | None = None  #: None: as the model's own generation configuration says
+    temperature: float = 0.0  #: 0 takes the likeliest token each time
+    seed: int = 0
+    #: Rule out tokens that would complete a sequence of six for the second time in an answer. The prompt does not
+    #: count: to repeat words of the text is what a summary is for. Six, because a year may take five tokens.
+    no_loops: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model reads, special tokens included, and how it shall answer."""
+
+    ids: list[int]
+    decoding: Decoding
+    forced: tuple[
+        int, ...
+    ] = ()  #: of encoder-decoders: how the answer begins, such as its language
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an engine wrote for one prompt."""
+
+    ids: list[int]  #: neither forced tokens nor the closing one are among them
+    cut: bool  #: whether it was still writing at ``max_tokens``
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the model wrote for one prompt."""
+
+    text: str  #: without special tokens
+    tokens: int  #: new tokens, the closing one not counted
+    cut: bool  #: whether it was still writing at ``max_tokens``

@@ -1,0 +1,18 @@
+"""Which engine writes for a model: the one place where they are made from files."""
+
+from __future__ import annotations
+
+from jobs.devices import Device
+from jobs.kinds import Precision
+from nlp.generation.checkpoint import Checkpoint
+from nlp.generation.engine import GenerationEngine
+from nlp.generation.padded import PaddedEngine
+
+
+def make_engine(checkpoint: Checkpoint, device: Device, precision: Precision) -> GenerationEngine:
+    """Load the weights into an engine that suits them.
+
+    Raises:
+        JobFailure: ``model_unsupported``, the files do not hold this model.
+    """
+    return PaddedEngine.load(checkpoint, device, precision)

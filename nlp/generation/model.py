@@ -1,0 +1,94 @@
+"""A model that writes: a tokenizer, frames for its prompts, and an engine that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import PretrainedConfig
+
+from jobs.devices import Device
+from jobs.kinds import LoadedModel, Precision
+from jobs.rows import RowFailure
+from nlp.generation.checkpoint import Checkpoint
+from nlp.generation.decoding import Generated, Prompt, Written
+from nlp.generation.engine import Done, GenerationEngine
+from nlp.generation.engines import make_engine
+from nlp.generation.frames import Frame, Framer
+
+
+class GeneratorModel(LoadedModel):
+    """A loaded decoder or encoder-decoder."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: GenerationEngine) -> None:
+        self._checkpoint = checkpoint
+        self.engine = engine
+        self._framer = Framer(checkpoint.tokenizer, chats=self.chats, closes=checkpoint.is_seq2seq)
+
+    @classmethod
+    def load(cls, files: Path, device: Device, precision: Precision) -> GeneratorModel:
+        """Load a model with a language-modelling head.
+
+        Raises:
+            JobFailure: ``model_unsupported``, it has none.
+        """
+        checkpoint = Checkpoint.read(files)
+        return cls(checkpoint, make_engine(checkpoint, device, precision))
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.engine.memory_bytes
+
+    def describe(self) -> Mapping[str, Any]:
+        engine = self.engine
+        return {
+            "engine": engine.name,
+            "precision": engine.precision,
+            "architecture": engine.architecture,
+        }
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration."""
+        return self._checkpoint.config
+
+    @property
+    def is_seq2seq(self) -> bool:
+        """Whether the model reads with one half and writes with the other."""
+        return self._checkpoint.is_seq2seq
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model reads; of a decoder prompt and answer together."""
+        return self._checkpoint.context
+
+    @property
+    def answer(self) -> int:
+        """Tokens that the model can write at most."""
+        return self._checkpoint.answer
+
+    @property
+    def chats(self) -> bool:
+        """Whether the model has a chat template, that is was taught to follow instructions."""
+        return not self.is_seq2seq and self._checkpoint.tokenizer.chat_template is not None
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of bare texts. What looks like a special token in them is ordinary text."""
+        return self._framer.tokenize(texts)
+
+    def frame(self, prompt: str) -> Frame:
+        """As :meth:`Framer.frame` says."""
+        return self._framer.frame(prompt)
+
+    def generate(self, prompts: Sequence[Prompt], done: Done) -> list[Generated | RowFailure]:
+        """Continue, or for seq2seq answer, each prompt; :meth:`GenerationEngine.write` says how."""
+        return [
+            made if isinstance(made, RowFailure) else self._generated(made)
+            for made in self.engine.write(prompts, done)
+        ]
+
+    def _generated(self, written: Written) -> Generated:
+        tokenizer = self._checkpoint.tokenizer
+        text = cast(str, tokenizer.decode(written.ids, skip_special_tokens=True))
+        return Generated(text, len(written.ids), written.cut)
