@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from jobs.errors import TextmillError
@@ -86,8 +87,8 @@ def run_batches(
     waiting = _planned(range(len(lengths)), lengths, budget)
     while waiting:
         batch = waiting.pop()
-        outcome = _attempt(compute, batch)
-        if isinstance(outcome, _Failed):
+        outcome = attempt(partial(compute, batch))
+        if isinstance(outcome, Failed):
             if outcome.out_of_memory:
                 release_memory()
             if len(batch) == 1:
@@ -129,13 +130,14 @@ def release_memory() -> None:
 
 
 @dataclass(frozen=True)
-class _Failed:
-    """A batch that raised. The exception itself is let go: its traceback holds the batch's tensors."""
+class Failed:
+    """A computation that raised. The exception itself is let go: its traceback holds the batch's tensors."""
 
     out_of_memory: bool
     reason: str
 
     def of_row(self) -> RowFailure:
+        """What to say of a row that stood alone."""
         if self.out_of_memory:
             return RowFailure(
                 "out_of_memory", "The row does not fit into the device's memory, even alone."
@@ -143,18 +145,22 @@ class _Failed:
         return RowFailure("inference_failed", f"The model failed on this row: {self.reason}")
 
 
-def _attempt(
-    compute: Callable[[Sequence[int]], Sequence[Result | RowFailure]], batch: Sequence[int]
-) -> Sequence[Result | RowFailure] | _Failed:
+def attempt(compute: Callable[[], Result]) -> Result | Failed:
+    """What a computation gives, or that it failed, with memory given back where that ran out.
+
+    Raises:
+        TextmillError: ``compute`` raised it: the fault lies with the job and not with a row.
+        Exception: the device is lost.
+    """
     try:
-        return compute(batch)
+        return compute()
     except TextmillError:
         raise
     except Exception as error:
         if is_device_lost(error):
             raise
         first_line = (str(error).splitlines() or [""])[0][:200]
-        return _Failed(is_out_of_memory(error), f"{type(error).__name__}: {first_line}")
+        return Failed(is_out_of_memory(error), f"{type(error).__name__}: {first_line}")
 
 
 def _planned(

@@ -7,6 +7,7 @@ from jobs.kinds import Precision
 from nlp.generation.checkpoint import Checkpoint
 from nlp.generation.engine import GenerationEngine
 from nlp.generation.padded import PaddedEngine
+from nlp.generation.refill import RefillEngine
 
 
 def make_engine(checkpoint: Checkpoint, device: Device, precision: Precision) -> GenerationEngine:
@@ -15,4 +16,5 @@ def make_engine(checkpoint: Checkpoint, device: Device, precision: Precision) ->
     Raises:
         JobFailure: ``model_unsupported``, the files do not hold this model.
     """
-    return PaddedEngine.load(checkpoint, device, precision)
+    padded = PaddedEngine.load(checkpoint, device, precision)
+    return padded if checkpoint.is_seq2seq else RefillEngine.around(padded)

@@ -20,6 +20,7 @@ from nlp.generation.decoding import Decoding, Prompt, Written
 from nlp.generation.engine import Done, GenerationEngine
 from nlp.generation.processors import NoLoops, NonFiniteGuard, Sampler, row_seed
 from nlp.loading import load_weights, quiet, weights_bytes
+from nlp.packed_linear import pack_linears
 from nlp.precision import compute_dtype, dtype_name
 
 #: Padded tokens of a batch, answers included and times the number of beams, by type of device.
@@ -34,9 +35,9 @@ class PaddedEngine(GenerationEngine):
     name = "torch"
 
     def __init__(self, model: Any, checkpoint: Checkpoint, device: Device) -> None:
-        self._model = model
-        self._checkpoint = checkpoint
-        self._device = torch.device(device.torch_name)
+        self.model = model
+        self.checkpoint = checkpoint
+        self.device = torch.device(device.torch_name)
         self._budget = TokenBudget(_BUDGET[device.type], _MAX_ROWS[device.type])
 
     @classmethod
@@ -50,19 +51,20 @@ class PaddedEngine(GenerationEngine):
         model = load_weights(
             checkpoint.auto_class, checkpoint.files, checkpoint.config, device, dtype
         )
+        pack_linears(model)
         return cls(model, checkpoint, device)
 
     @property
     def precision(self) -> str:
-        return dtype_name(self._model.dtype)
+        return dtype_name(self.model.dtype)
 
     @property
     def architecture(self) -> str:
-        return type(self._model).__name__
+        return type(self.model).__name__
 
     @property
     def memory_bytes(self) -> int:
-        return weights_bytes(self._model)
+        return weights_bytes(self.model)
 
     def write(self, prompts: Sequence[Prompt], done: Done) -> list[Written | RowFailure]:
         alike: dict[tuple[Decoding, tuple[int, ...]], list[int]] = defaultdict(list)
@@ -82,7 +84,7 @@ class PaddedEngine(GenerationEngine):
         done: Done,
     ) -> dict[int, Written | RowFailure]:
         """Prompts that differ in their text only, which ``generate`` can take in one batch."""
-        beams = decoding.num_beams or self._checkpoint.own_beams
+        beams = decoding.num_beams or self.checkpoint.own_beams
         room = decoding.max_tokens + len(forced)
         made = run_batches(
             [(len(prompts[position]) + room) * beams for position in group],
@@ -96,8 +98,8 @@ class PaddedEngine(GenerationEngine):
         self, prompts: Sequence[Prompt], decoding: Decoding, forced: tuple[int, ...]
     ) -> list[Written | RowFailure]:
         longest = max(len(prompt) for prompt in prompts)
-        is_seq2seq = self._checkpoint.is_seq2seq
-        ids = torch.full((len(prompts), longest), self._checkpoint.pad)
+        is_seq2seq = self.checkpoint.is_seq2seq
+        ids = torch.full((len(prompts), longest), self.checkpoint.pad)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
             # New tokens follow the prompt, so a decoder's padding goes in front.
@@ -112,8 +114,8 @@ class PaddedEngine(GenerationEngine):
             start = len(begun) + (len(forced) == 1)
         guard = NonFiniteGuard(len(prompts))
         with quiet(), torch.inference_mode():
-            sequences: Tensor = self._model.generate(
-                **{name: tensor.to(self._device) for name, tensor in inputs.items()},
+            sequences: Tensor = self.model.generate(
+                **{name: tensor.to(self.device) for name, tensor in inputs.items()},
                 generation_config=self._generation_config(decoding, forced),
                 logits_processor=_processors(prompts, decoding, guard, start),
             )
@@ -125,13 +127,13 @@ class PaddedEngine(GenerationEngine):
         ]
 
     def _written(self, ids: list[int], max_tokens: int) -> Written:
-        ends = self._checkpoint.ends
+        ends = self.checkpoint.ends
         end = next((place for place, token in enumerate(ids) if token in ends), None)
         return Written(ids[:end], cut=end is None and len(ids) >= max_tokens)
 
     def _start_id(self) -> int:
         """The token with which the writing half begins."""
-        own = self._model.generation_config
+        own = self.model.generation_config
         start = own.decoder_start_token_id
         return int(start if start is not None else own.bos_token_id)
 
@@ -140,8 +142,8 @@ class PaddedEngine(GenerationEngine):
 
         One forced token is left to ``generate``, which counts it among the new ones and in the scores of beams.
         """
-        config = copy.deepcopy(self._model.generation_config)
-        beams = decoding.num_beams or self._checkpoint.own_beams
+        config = copy.deepcopy(self.model.generation_config)
+        beams = decoding.num_beams or self.checkpoint.own_beams
         counted = int(len(forced) == 1)
         config.update(
             do_sample=False, temperature=None, top_p=None, top_k=None, typical_p=None, min_p=None,
@@ -149,7 +151,7 @@ class PaddedEngine(GenerationEngine):
             max_length=None, min_length=None,
             max_new_tokens=decoding.max_tokens + counted,
             min_new_tokens=decoding.min_tokens + counted if decoding.min_tokens else None,
-            eos_token_id=sorted(self._checkpoint.ends), pad_token_id=self._checkpoint.pad,
+            eos_token_id=sorted(self.checkpoint.ends), pad_token_id=self.checkpoint.pad,
         )  # fmt: skip
         if forced:
             config.update(forced_bos_token_id=forced[0] if counted else None)

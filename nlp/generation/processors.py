@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+#: Tokens of a sequence that no answer may hold twice.
+LOOP_LENGTH = 6
+
 
 class NonFiniteGuard(LogitsProcessor):
     """Notes rows with scores that are not numbers, and lets them go on with harmless ones."""
@@ -36,14 +39,12 @@ class NoLoops(LogitsProcessor):
     Small models under greedy decoding fall into loops. Whatever stands in front of ``start`` does not count.
     """
 
-    _LENGTH = 6
-
     def __init__(self, start: int) -> None:
         self._start = start
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         written = input_ids[:, self._start :]
-        tail = self._LENGTH - 1
+        tail = LOOP_LENGTH - 1
         if written.shape[1] <= tail:
             return scores
         earlier = written.unfold(1, tail, 1)[:, :-1]
@@ -54,26 +55,26 @@ class NoLoops(LogitsProcessor):
 
 
 class Sampler(LogitsProcessor):
-    """Makes the likeliest token a sample: adds Gumbel noise, drawn for each row by itself.
-
-    The largest of ``logit / temperature + noise`` is distributed as the softmax of ``logit / temperature``
-    (the Gumbel-max trick, https://arxiv.org/abs/1411.0030); the noise is minus the logarithm of an
-    exponential draw. It is drawn on the CPU, so that a seed means the same on every device.
-    """
+    """Makes the likeliest token a sample, with noise that is drawn for each row by itself."""
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self._temperature = temperature
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        draws = torch.stack(
-            [
-                torch.empty(scores.shape[1]).exponential_(generator=generator)
-                for generator in self._generators
-            ]
-        )
-        noise = -draws.clamp(min=torch.finfo(torch.float32).tiny).log()
+        noise = torch.stack([gumbel(scores.shape[1], generator) for generator in self._generators])
         return scores.float() / self._temperature + noise.to(scores.device)
+
+
+def gumbel(size: int, generator: torch.Generator) -> Tensor:
+    """Noise with which the likeliest token becomes a sample.
+
+    The largest of ``logit / temperature + noise`` is distributed as the softmax of ``logit / temperature``
+    (the Gumbel-max trick, https://arxiv.org/abs/1411.0030); the noise is minus the logarithm of an
+    exponential draw. It is drawn on the CPU, so that a seed means the same on every device.
+    """
+    draws = torch.empty(size).exponential_(generator=generator)
+    return -draws.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
 def row_seed(seed: int, prompt: Sequence[int]) -> int:
