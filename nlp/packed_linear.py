@@ -8,12 +8,17 @@ times the speed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
+import structlog
 import torch
 from torch import Tensor, nn
 
-_FORMATS = (torch.float32, torch.bfloat16)
+log = structlog.get_logger(__name__)
+
+#: How far results may stand from those of plain layers, as a share of their size, by format.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 #: torch's own names begin with an underscore; its compiler calls them too. Looked for before use.
 _PACK, _PRODUCT = "_reorder_linear_weight", "_linear_pointwise"
 
@@ -41,16 +46,20 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     backend: Any = torch.backends.mkldnn  # has no types
     return (
         device.type == "cpu"
-        and dtype in _FORMATS
+        and dtype in _TOLERANCE
         and backend.is_available()
         and all(hasattr(torch.ops.mkldnn, name) for name in (_PACK, _PRODUCT))
     )
 
 
-def pack_linears(model: nn.Module) -> int:
+def pack_linears(model: nn.Module, try_out: Callable[[], Tensor]) -> int:
     """Replace the model's linear layers, and give the number of them.
 
     A weight that is also another layer's, such as an embedding's, stays there too and then takes memory twice.
+
+    Args:
+        try_out: calls the model with little input. Where a model does not bear the change, because it looks into
+            its weights itself, or what it gives is another, everything is put back.
     """
     found = [
         (parent, name, child)
@@ -58,6 +67,18 @@ def pack_linears(model: nn.Module) -> int:
         for name, child in parent.named_children()
         if type(child) is nn.Linear and can_pack(child.weight.device, child.weight.dtype)
     ]
+    if not found:
+        return 0
+    before = try_out()
     for parent, name, child in found:
         setattr(parent, name, PackedLinear(child))
+    try:
+        same = bool((try_out() - before).norm() <= _TOLERANCE[before.dtype] * before.norm())
+    except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
+        log.info("weights stay unpacked", reason=str(error)[:200])
+        same = False
+    if not same:
+        for parent, name, child in found:
+            setattr(parent, name, child)
+        return 0
     return len(found)

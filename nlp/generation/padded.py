@@ -51,8 +51,23 @@ class PaddedEngine(GenerationEngine):
         model = load_weights(
             checkpoint.auto_class, checkpoint.files, checkpoint.config, device, dtype
         )
-        pack_linears(model)
-        return cls(model, checkpoint, device)
+        engine = cls(model, checkpoint, device)
+        if checkpoint.is_seq2seq:
+            engine.pack()
+        return engine
+
+    def pack(self) -> None:
+        """Lay out the weights for the processor, where the model bears it."""
+        ids = torch.arange(1, 9, device=self.device).unsqueeze(0)
+        inputs = {"input_ids": ids, "use_cache": False}
+        if self.checkpoint.is_seq2seq:
+            inputs["decoder_input_ids"] = ids[:, :4]
+
+        def try_out() -> Tensor:
+            with quiet(), torch.inference_mode():
+                return cast(Tensor, self.model(**inputs).logits)
+
+        pack_linears(self.model, try_out)
 
     @property
     def precision(self) -> str:

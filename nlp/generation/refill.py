@@ -63,6 +63,7 @@ class RefillEngine(GenerationEngine):
         bytes_per_token = network.check()
         if bytes_per_token is None:
             return padded
+        padded.pack()
         return cls(padded, network, bytes_per_token, Chooser(padded.checkpoint.ends, penalty))
 
     @property

