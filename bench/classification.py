@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.entry import Entry
 from bench.stack import Platform
-from jobs.kinds import Kind, LoadedModel, RunContext
+from jobs.kinds import Kind, LoadedModel, LoadOptions, RunContext
 from jobs.params import parse_params
 from jobs.rows import Row
 from nlp.files import find_model_folder
@@ -44,9 +44,8 @@ class DirectLoop:
         self._params = parse_params(self._kind, _PARAMS)
         self._context = RunContext(device=find_devices("auto")[0])
         folder = find_model_folder(package_folder(CLASSIFIER.removeprefix("pkg:")))
-        self._model: LoadedModel = self._kind.load(
-            folder, self._context.device, self._params.precision
-        )
+        how = LoadOptions(device=self._context.device, precision=self._params.precision)
+        self._model: LoadedModel = self._kind.load(folder, how)
 
     def run(self, rows: Sequence[Row]) -> float:
         """Classify; seconds that it took, with the preparation of the labels."""

@@ -31,7 +31,9 @@ from jobs.rows import Outcome, Row, RowFailure
 #: Entry-point group in which third parties register kinds. Each entry names a :class:`Kind` subclass.
 ENTRY_POINT_GROUP = "textmill.kinds"
 
-Precision = Literal["auto", "exact"]
+#: How numbers are computed. ``auto`` leaves it to device and engine, ``exact`` is fp32 by the reference engine;
+#: the others name one format, such as the one that a job began with.
+Precision = Literal["auto", "exact", "fp32", "bf16", "fp16", "int8"]
 
 
 class KindParams(BaseModel):
@@ -39,9 +41,15 @@ class KindParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    precision: Precision = Field(
+    precision: Literal["auto", "exact"] = Field(
         default="auto",
-        description="`auto` computes in bf16 where the device is fast at it; `exact` forces fp32.",
+        description="`auto` computes in the fastest format that keeps results right; `exact` forces fp32.",
+        examples=["auto"],
+    )
+    engine: Literal["auto", "torch", "ctranslate2", "openvino"] = Field(
+        default="auto",
+        description="What computes. `auto` measures on the device which engine is fastest for this model, "
+        "and checks its results; an engine that is named is used without measuring.",
         examples=["auto"],
     )
 
@@ -58,6 +66,18 @@ class RunContext:
     #: Called after each batch with the number of rows just finished. Raises to stop the run when the job was
     #: cancelled or the worker must give its work back; let it pass through.
     tick: Callable[[int], None] = _no_tick
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How :meth:`Kind.load` shall load a model."""
+
+    device: Device
+    precision: Precision = "auto"
+    engine: str = "torch"  #: one of :attr:`Kind.engines`; never ``auto``
+    #: Local folder in which models converted for an engine are found, and are left for the next time. None:
+    #: whatever is converted is gone with the model.
+    conversions: Path | None = None
 
 
 class LoadedModel(ABC):
@@ -94,6 +114,9 @@ class Kind(ABC):
     loads_weights: ClassVar[bool] = (
         True  #: whether :meth:`load` fills device memory with the weights
     )
+    #: What :meth:`load` can run models on, by the names of ``params.engine``. The first is the reference: it takes
+    #: every model of the kind, and the results of the others are compared with its own.
+    engines: ClassVar[tuple[str, ...]] = ("torch",)
     fields: ClassVar[frozenset[str]] = frozenset()  #: row fields that it reads beside ``text``
     #: Rows given to one call of :meth:`run`. A window is the unit of partial commits: long enough to fill
     #: batches of like length, short enough to take seconds.
@@ -106,11 +129,12 @@ class Kind(ABC):
         """Why this row can never be processed, or None. Runs without a model, on every row: be quick."""
         return None
 
-    def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
+    def load(self, files: Path, how: LoadOptions) -> LoadedModel:
         """Load a model from a folder of safetensors weights, configuration and tokenizer.
 
         Raises:
-            JobFailure: this kind cannot use such a model (``model_unsupported``).
+            JobFailure: this kind cannot use such a model (``model_unsupported``), or not on this engine
+                (``engine_unsupported``).
         """
         return NoModel()
 

@@ -20,7 +20,13 @@ def parse_params(kind: Kind, given: dict[str, Any]) -> KindParams:
     Raises:
         InvalidRequest: naming each wrong parameter as ``params.<name>``.
     """
-    return validate(kind.Params, orjson.dumps(given), ("params",))
+    params = validate(kind.Params, orjson.dumps(given), ("params",))
+    if params.engine != "auto" and params.engine not in kind.engines:
+        known = ", ".join(["auto", *kind.engines])
+        raise InvalidRequest.of(
+            "params.engine", f"expected one that {kind.name} can use: {known}", params.engine
+        )
+    return params
 
 
 def validate(model: type[Model], data: bytes, prefix: Sequence[str] = ()) -> Model:

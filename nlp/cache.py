@@ -8,11 +8,12 @@ from pathlib import Path
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
-from jobs.kinds import Kind, LoadedModel, Precision
+from jobs.kinds import Kind, LoadedModel, LoadOptions, Precision
 from nlp.batching import is_out_of_memory, release_memory
 from nlp.files import weight_count
 
-_Key = tuple[str, str, Precision]
+#: Content key, kind, engine, precision.
+_Key = tuple[str, str, str, Precision]
 
 
 class ModelCache:
@@ -30,13 +31,13 @@ class ModelCache:
             threading.Lock()
         )  # one load at a time: two could overrun the budget together
 
-    def get(self, key: str, kind: Kind, files: Path, precision: Precision) -> LoadedModel:
+    def get(self, key: str, kind: Kind, files: Path, how: LoadOptions) -> LoadedModel:
         """The model with this content key, loaded for ``kind`` from ``files`` unless it is held already.
 
         Raises:
             JobFailure: ``model_too_large`` for the budget or the device, or whatever ``kind.load`` raises.
         """
-        slot = (key, kind.name, precision)
+        slot = (key, kind.name, how.engine, how.precision)
         model = self._held(slot)
         if model is not None:
             return model
@@ -45,8 +46,8 @@ class ModelCache:
             if model is not None:
                 return model
             weighs = kind.needs_model and kind.loads_weights
-            self._make_room(self._estimate(files, precision) if weighs else 0)
-            model = self._load(kind, files, precision)
+            self._make_room(self._estimate(files, how.precision) if weighs else 0)
+            model = self._load(kind, files, how)
             # The estimate may have been too low: the budget holds for what was really taken.
             self._make_room(model.memory_bytes)
             with self._state:
@@ -56,7 +57,7 @@ class ModelCache:
     def resident(self) -> tuple[str, ...]:
         """Content keys of the models held now, least recently used first, each once."""
         with self._state:
-            return tuple(dict.fromkeys(key for key, _, _ in self._models))
+            return tuple(dict.fromkeys(key for key, *_ in self._models))
 
     def clear(self) -> None:
         """Drop every model, such as before training needs the device."""
@@ -72,9 +73,9 @@ class ModelCache:
                 self._models.move_to_end(slot)
             return model
 
-    def _load(self, kind: Kind, files: Path, precision: Precision) -> LoadedModel:
+    def _load(self, kind: Kind, files: Path, how: LoadOptions) -> LoadedModel:
         try:
-            return kind.load(files, self._device, precision)
+            return kind.load(files, how)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -83,7 +84,7 @@ class ModelCache:
             self._models.clear()
         release_memory()
         try:
-            return kind.load(files, self._device, precision)
+            return kind.load(files, how)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

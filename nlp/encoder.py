@@ -19,7 +19,7 @@ from transformers import (
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
-from jobs.kinds import Precision
+from jobs.kinds import LoadOptions
 from nlp.files import read_json
 from nlp.loading import (
     TorchModel,
@@ -79,7 +79,7 @@ class EncoderModel(TorchModel):
         self.max_tokens = max_tokens
 
     @classmethod
-    def load(cls, files: Path, device: Device, precision: Precision) -> EncoderModel:
+    def load(cls, files: Path, how: LoadOptions) -> EncoderModel:
         """Load a model with a trained classification head, or an encoder that embeds.
 
         Raises:
@@ -89,13 +89,15 @@ class EncoderModel(TorchModel):
         tokenizer = load_tokenizer(files)
         if not hasattr(tokenizer, "backend_tokenizer"):
             raise JobFailure("model_unsupported", "The model has no tokenizer.json.")
-        dtype = compute_dtype(device, precision)
+        dtype = compute_dtype(how.device, how.precision)
         if _has_head(config):
             pooling = None
-            model = load_weights(AutoModelForSequenceClassification, files, config, device, dtype)
+            model = load_weights(
+                AutoModelForSequenceClassification, files, config, how.device, dtype
+            )
         elif _is_encoder(config):
             pooling = _pooling(files)
-            model = load_weights(AutoModel, files, config, device, dtype, may_miss=("pooler.",))
+            model = load_weights(AutoModel, files, config, how.device, dtype, may_miss=("pooler.",))
         else:
             found = ", ".join(config.architectures or ["none named"])
             raise JobFailure(
@@ -104,7 +106,7 @@ class EncoderModel(TorchModel):
             )
         limits = [max_positions(config, model), max_tokens_of(tokenizer), _sentence_limit(files)]
         max_tokens = min((limit for limit in limits if limit), default=_DEFAULT_MAX_TOKENS)
-        return cls(model, tokenizer, device, pooling=pooling, max_tokens=max_tokens)
+        return cls(model, tokenizer, how.device, pooling=pooling, max_tokens=max_tokens)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text as the model reads it, cut to ``max_tokens``."""

@@ -14,13 +14,19 @@ from jobs.kinds import Precision
 #: and slower than fp32.
 _FAST_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 
+_NAMED = {
+    "exact": torch.float32,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def compute_dtype(device: Device, precision: Precision) -> torch.dtype:
-    """fp32 for ``exact``; for ``auto`` bf16 where the device is fast at it, else fp32."""
-    if precision == "exact":
-        return torch.float32
+    """torch's format: fp32 for ``exact``, the one that is named, or bf16 where the device is fast at it, else fp32."""
+    if precision in _NAMED:
+        return _NAMED[precision]
     fast = _cuda_has_bf16() if device.type == "cuda" else _cpu_has_bf16()
     return torch.bfloat16 if fast else torch.float32
 

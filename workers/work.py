@@ -13,7 +13,7 @@ import structlog
 
 from jobs.errors import InvalidRequest, JobFailure, Unavailable
 from jobs.ids import new_token
-from jobs.kinds import LoadedModel, NoModel, RunContext
+from jobs.kinds import LoadedModel, LoadOptions, NoModel, RunContext
 from jobs.modelref import ModelRef
 from jobs.names import SYSTEM, JobNames
 from jobs.params import parse_params
@@ -210,7 +210,8 @@ class ModelWorker:
             model_key = plan.model or job.model_key
             folder = self._files.folder(job.tenant, ModelRef.parse(model_key))
             with kind_faults(kind):
-                model = self._cache.get(model_key, kind, folder, params.precision)
+                how = LoadOptions(device=self._device, precision=params.precision)
+                model = self._cache.get(model_key, kind, folder, how)
             self._presence.holding(self._cache.resident())
             facts = {**job.model, "ref": model_key, **model.describe()}
             self._runtime.ledger.jobs.set_model(job_id, facts)

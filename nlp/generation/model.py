@@ -8,8 +8,7 @@ from typing import Any, cast
 
 from transformers import PretrainedConfig
 
-from jobs.devices import Device
-from jobs.kinds import LoadedModel, Precision
+from jobs.kinds import LoadedModel, LoadOptions
 from jobs.rows import RowFailure
 from nlp.generation.checkpoint import Checkpoint
 from nlp.generation.decoding import Generated, Prompt, Written
@@ -27,14 +26,14 @@ class GeneratorModel(LoadedModel):
         self._framer = Framer(checkpoint.tokenizer, chats=self.chats, closes=checkpoint.is_seq2seq)
 
     @classmethod
-    def load(cls, files: Path, device: Device, precision: Precision) -> GeneratorModel:
+    def load(cls, files: Path, how: LoadOptions) -> GeneratorModel:
         """Load a model with a language-modelling head.
 
         Raises:
             JobFailure: ``model_unsupported``, it has none.
         """
         checkpoint = Checkpoint.read(files)
-        return cls(checkpoint, make_engine(checkpoint, device, precision))
+        return cls(checkpoint, make_engine(checkpoint, how))
 
     @property
     def memory_bytes(self) -> int:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, field_validator
 
-from jobs.devices import Device
-from jobs.kinds import Kind, KindParams, Precision, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.labels import ALL_LABELS, SOME_LABELS, Selection
@@ -103,10 +102,10 @@ class Classify(Kind):
             return None
         return RowFailure("empty_text", "The text is empty or only white space.")
 
-    def load(self, files: Path, device: Device, precision: Precision) -> EncoderModel:
+    def load(self, files: Path, how: LoadOptions) -> EncoderModel:
         from nlp.encoder import EncoderModel  # noqa: PLC0415
 
-        return EncoderModel.load(files, device, precision)
+        return EncoderModel.load(files, how)
 
     def prepare(
         self, model: EncoderModel, params: ClassifyParams, context: RunContext

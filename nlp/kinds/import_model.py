@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import orjson
 from pydantic import Field
 
-from jobs.devices import Device
-from jobs.kinds import Kind, KindParams, LoadedModel, Precision, RunContext
+from jobs.kinds import Kind, KindParams, LoadedModel, LoadOptions, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import ModelProduct, Outcome, Row, Success
 
@@ -52,7 +51,7 @@ class ImportModel(Kind):
     output_columns: ClassVar[Mapping[str, ColumnType]] = {"model": "string", "version": "string"}
     loads_weights: ClassVar[bool] = False
 
-    def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
+    def load(self, files: Path, how: LoadOptions) -> LoadedModel:
         return _Folder(files)
 
     def run(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
-from jobs.devices import Device
-from jobs.kinds import Kind, KindParams, Precision, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.prompts import MAX_TOKENS, Style
@@ -113,17 +112,17 @@ class Summarize(Kind):
             return None
         return RowFailure("empty_text", "The text is empty or only white space.")
 
-    def load(self, files: Path, device: Device, precision: Precision) -> GeneratorModel:
+    def load(self, files: Path, how: LoadOptions) -> GeneratorModel:
         from nlp.generation.model import GeneratorModel  # noqa: PLC0415
 
-        return GeneratorModel.load(files, device, precision)
+        return GeneratorModel.load(files, how)
 
     def prepare(
         self, model: GeneratorModel, params: SummarizeParams, context: RunContext
     ) -> Summarizer:
         from nlp.summarizer import Summarizer, SummaryOptions  # noqa: PLC0415
 
-        options = SummaryOptions(**params.model_dump(exclude={"precision"}))
+        options = SummaryOptions(**params.model_dump(exclude={"precision", "engine"}))
         return Summarizer(model, options, context)
 
     def run(

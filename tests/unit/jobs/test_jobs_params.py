@@ -70,6 +70,8 @@ def test_a_kind_without_a_model_runs_on_defaults() -> None:
         ({"times": 2.5}, "params.times"),
         ({"words": ["a", 1]}, "params.words.1"),
         ({"precision": "fast"}, "params.precision"),
+        ({"engine": "abacus"}, "params.engine"),
+        ({"engine": "ctranslate2"}, "params.engine"),
         ({"colour": 1}, "params.colour"),
     ],
 )

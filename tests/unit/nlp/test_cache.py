@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from jobs.devices import Device
 from jobs.errors import JobFailure
-from jobs.kinds import Kind, LoadedModel, Precision, RunContext
+from jobs.kinds import Kind, LoadedModel, LoadOptions, RunContext
 from jobs.rows import Outcome, Row, Success
 from nlp.cache import ModelCache
 from nlp.files import weight_count
 from nlp.kinds.classify import Classify
-from tests.unit.nlp.tinymodels import CPU, save_classifier
+from tests.unit.nlp.tinymodels import AUTO, CPU, EXACT, save_classifier
 
 
 class Weights(LoadedModel):
@@ -44,7 +43,7 @@ class Sized(Kind):
         self.loads: list[str] = []
         self.loading = 0
 
-    def load(self, files: Path, device: Device, precision: Precision) -> LoadedModel:
+    def load(self, files: Path, how: LoadOptions) -> LoadedModel:
         self.loading += 1
         assert self.loading == 1, "two loads at a time"
         time.sleep(0.01)
@@ -60,19 +59,19 @@ class Sized(Kind):
 
 def test_the_least_recently_used_model_goes_first() -> None:
     kind, cache = Sized(), ModelCache(100, CPU)
-    first = cache.get("a", kind, Path("40"), "auto")
-    cache.get("b", kind, Path("50"), "auto")
-    assert cache.get("a", kind, Path("40"), "auto") is first
+    first = cache.get("a", kind, Path("40"), AUTO)
+    cache.get("b", kind, Path("50"), AUTO)
+    assert cache.get("a", kind, Path("40"), AUTO) is first
     assert cache.resident() == ("b", "a")
-    cache.get("c", kind, Path("60"), "auto")
+    cache.get("c", kind, Path("60"), AUTO)
     assert cache.resident() == ("a", "c")
     assert kind.loads == ["40", "50", "60"]
 
 
 def test_precisions_are_models_of_their_own() -> None:
     kind, cache = Sized(), ModelCache(100, CPU)
-    cache.get("a", kind, Path("40"), "auto")
-    cache.get("a", kind, Path("40"), "exact")
+    cache.get("a", kind, Path("40"), AUTO)
+    cache.get("a", kind, Path("40"), EXACT)
     assert kind.loads == ["40", "40"]
     assert cache.resident() == ("a",)
     cache.clear()
@@ -85,7 +84,7 @@ def test_threads_share_one_load() -> None:
 
     def get(number: int) -> LoadedModel:
         start.wait()
-        return cache.get(f"key {number % 2}", kind, Path("30"), "auto")
+        return cache.get(f"key {number % 2}", kind, Path("30"), AUTO)
 
     with ThreadPoolExecutor(8) as pool:
         models = list(pool.map(get, range(8)))
@@ -97,10 +96,10 @@ def test_a_model_beyond_the_budget_is_refused_before_it_is_loaded(tmp_path: Path
     folder = save_classifier(tmp_path / "model", ["a", "b"])
     size = weight_count(folder) * 4
     with pytest.raises(JobFailure, match="MiB") as caught:
-        ModelCache(size - 1, CPU).get("key", Classify(), folder, "exact")
+        ModelCache(size - 1, CPU).get("key", Classify(), folder, EXACT)
     assert caught.value.failure_code == "model_too_large"
     cache = ModelCache(size + 1024, CPU)
-    model = cache.get("key", Classify(), folder, "exact")
+    model = cache.get("key", Classify(), folder, EXACT)
     # Buffers such as position ids are not stored in files.
     assert size <= model.memory_bytes <= size + 1024
     assert model.describe()["architecture"] == "BertForSequenceClassification"
@@ -109,7 +108,7 @@ def test_a_model_beyond_the_budget_is_refused_before_it_is_loaded(tmp_path: Path
 
 def test_models_that_turn_out_larger_than_said_are_not_kept_over_budget() -> None:
     kind, cache = Sized(), ModelCache(100, CPU)
-    cache.get("a", kind, Path("40"), "auto")
+    cache.get("a", kind, Path("40"), AUTO)
     with pytest.raises(JobFailure):
-        cache.get("b", kind, Path("101"), "auto")
+        cache.get("b", kind, Path("101"), AUTO)
     assert cache.resident() == ("a",)

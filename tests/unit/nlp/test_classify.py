@@ -17,7 +17,7 @@ from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success
 from nlp.encoder import EncoderModel
 from nlp.kinds.classify import Classify, ClassifyParams
-from tests.unit.nlp.tinymodels import CPU, TEXTS, rows_of, save_classifier
+from tests.unit.nlp.tinymodels import CPU, EXACT, TEXTS, rows_of, save_classifier
 
 KIND = Classify()
 TOPICS = ["delivery", "payment", "login problem", "praise"]
@@ -60,7 +60,7 @@ def reference_logits(folder: Path, *texts: str) -> torch.Tensor:
 
 
 def test_head_gives_the_scores_of_transformers(heads: Path, context: RunContext) -> None:
-    model = KIND.load(heads / "topic", CPU, "exact")
+    model = KIND.load(heads / "topic", EXACT)
     results = outputs(run(model, {}, rows_of(TEXTS), context))
     for text, result in zip(TEXTS, results, strict=True):
         expected = reference_logits(heads / "topic", text).softmax(dim=0).tolist()
@@ -76,7 +76,7 @@ def test_head_gives_the_scores_of_transformers(heads: Path, context: RunContext)
 
 
 def test_multi_label_heads_score_each_label_by_itself(heads: Path, context: RunContext) -> None:
-    model = KIND.load(heads / "multi", CPU, "exact")
+    model = KIND.load(heads / "multi", EXACT)
     results = outputs(run(model, {}, rows_of(TEXTS), context))
     for text, result in zip(TEXTS, results, strict=True):
         expected = reference_logits(heads / "multi", text).sigmoid().tolist()
@@ -87,7 +87,7 @@ def test_multi_label_heads_score_each_label_by_itself(heads: Path, context: RunC
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_nli_scores_are_entailment(heads: Path, context: RunContext, multi_label: bool) -> None:
-    model = KIND.load(heads / "nli", CPU, "exact")
+    model = KIND.load(heads / "nli", EXACT)
     params = {
         "candidate_labels": TOPICS,
         "hypothesis_template": "Is about {}.",
@@ -107,7 +107,7 @@ def test_nli_scores_are_entailment(heads: Path, context: RunContext, multi_label
 
 
 def test_two_way_nli_heads_work_too(heads: Path, context: RunContext) -> None:
-    model = KIND.load(heads / "two_way", CPU, "exact")
+    model = KIND.load(heads / "two_way", EXACT)
     params = {"candidate_labels": TOPICS[:2], "multi_label": True}
     result = outputs(run(model, params, rows_of(TEXTS[:1]), context))[0]
     logits = reference_logits(heads / "two_way", TEXTS[0], "This example is about delivery.")
@@ -116,7 +116,7 @@ def test_two_way_nli_heads_work_too(heads: Path, context: RunContext) -> None:
 
 @pytest.fixture(scope="module")
 def encoder(minilm: Path) -> EncoderModel:
-    return KIND.load(minilm, CPU, "exact")
+    return KIND.load(minilm, EXACT)
 
 
 def reference_embedding(folder: Path, text: str) -> torch.Tensor:
@@ -151,7 +151,7 @@ def test_a_sentence_encoder_labels_by_likeness(
 def test_neighbours_do_not_move_a_row(
     heads: Path, encoder: EncoderModel, context: RunContext, method: str
 ) -> None:
-    model = encoder if method == "embedding" else KIND.load(heads / method, CPU, "exact")
+    model = encoder if method == "embedding" else KIND.load(heads / method, EXACT)
     params = {} if method == "topic" else {"candidate_labels": TOPICS}
     rows = [Row(index, text) for index, text in enumerate([*TEXTS, "word " * 500, "x"])]
     ticks: list[int] = []
@@ -191,7 +191,7 @@ def test_no_rows(encoder: EncoderModel, context: RunContext) -> None:
 
 
 def test_scores_that_are_no_numbers_fail_their_row_only(heads: Path, context: RunContext) -> None:
-    model = KIND.load(heads / "topic", CPU, "exact")
+    model = KIND.load(heads / "topic", EXACT)
     token = model.tokenize(["Q"])[0].ids[1]
     with torch.no_grad():
         model._model.get_input_embeddings().weight[token] = torch.nan
@@ -217,7 +217,7 @@ def test_scores_that_are_no_numbers_fail_their_row_only(heads: Path, context: Ru
 def test_parameters_that_do_not_fit_the_model(
     heads: Path, folder: str, params: dict[str, Any], code: str, message: str
 ) -> None:
-    model = KIND.load(heads / folder, CPU, "exact")
+    model = KIND.load(heads / folder, EXACT)
     with pytest.raises(JobFailure, match=message) as caught:
         KIND.prepare(model, ClassifyParams(**params), RunContext(device=CPU))
     assert caught.value.failure_code == code
@@ -231,7 +231,7 @@ def test_an_encoder_needs_labels(encoder: EncoderModel, context: RunContext) -> 
 
 def test_a_model_that_writes_cannot_classify(chat_model: Path) -> None:
     with pytest.raises(JobFailure, match="found LlamaForCausalLM") as caught:
-        KIND.load(chat_model, CPU, "exact")
+        KIND.load(chat_model, EXACT)
     assert caught.value.failure_code == "model_unsupported"
 
 
@@ -243,7 +243,7 @@ def test_a_head_without_weights_is_refused(minilm: Path, tmp_path: Path) -> None
     changed = text.replace("BertModel", "BertForSequenceClassification")
     (tmp_path / "config.json").write_text(changed, encoding="utf-8")
     with pytest.raises(JobFailure, match="lack 2 of the model's weights, such as classifier"):
-        KIND.load(tmp_path, CPU, "exact")
+        KIND.load(tmp_path, EXACT)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from nlp.files import read_json
 from nlp.gguf import import_gguf
 from nlp.kinds.summarize import Summarize, SummarizeParams
 from nlp.materialize import usable_folder
-from tests.unit.nlp.tinymodels import CPU, package_folder
+from tests.unit.nlp.tinymodels import EXACT, package_folder
 
 TEXT = (
     "The city library will close its reading room for four weeks in May, because the roof leaks and must be "
@@ -34,7 +34,7 @@ def test_a_gguf_becomes_a_folder_that_summarizes(smollm2: Path, context: RunCont
     assert (folder / "model.safetensors").stat().st_mtime_ns == changed, "converted twice"
 
     kind = Summarize()
-    model = kind.load(folder, CPU, "exact")
+    model = kind.load(folder, EXACT)
     assert model.chats
     params = SummarizeParams(max_tokens=40)
     state = kind.prepare(model, params, context)

@@ -18,24 +18,24 @@ from nlp.generation.decoding import Decoding, Prompt
 from nlp.generation.model import GeneratorModel
 from nlp.generation.processors import NoLoops, Sampler
 from nlp.kinds.summarize import Summarize, SummarizeParams
-from tests.unit.nlp.tinymodels import CPU, TEXTS, rows_of
+from tests.unit.nlp.tinymodels import CPU, EXACT, TEXTS, rows_of
 
 KIND = Summarize()
 
 
 @pytest.fixture(scope="module")
 def chat(chat_model: Path) -> GeneratorModel:
-    return KIND.load(chat_model, CPU, "exact")
+    return KIND.load(chat_model, EXACT)
 
 
 @pytest.fixture(scope="module")
 def bart(bart_model: Path) -> GeneratorModel:
-    return KIND.load(bart_model, CPU, "exact")
+    return KIND.load(bart_model, EXACT)
 
 
 @pytest.fixture(scope="module")
 def t5(t5_model: Path) -> GeneratorModel:
-    return KIND.load(t5_model, CPU, "exact")
+    return KIND.load(t5_model, EXACT)
 
 
 def run(
@@ -169,7 +169,7 @@ def test_loops_are_broken() -> None:
 def test_scores_that_are_no_numbers_fail_their_row_only(
     chat_model: Path, context: RunContext
 ) -> None:
-    model = KIND.load(chat_model, CPU, "exact")
+    model = KIND.load(chat_model, EXACT)
     network: Any = model.engine._padded.model  # type: ignore[attr-defined]
     token = model.tokenize(["Q"])[0][0]
     with torch.no_grad():
@@ -200,7 +200,7 @@ def test_parameters_that_do_not_fit_the_model(
 
 def test_an_encoder_cannot_summarize(minilm: Path) -> None:
     with pytest.raises(JobFailure, match="found BertModel") as caught:
-        KIND.load(minilm, CPU, "exact")
+        KIND.load(minilm, EXACT)
     assert caught.value.failure_code == "model_unsupported"
 
 

@@ -16,9 +16,12 @@ from transformers import (
 )
 
 from jobs.devices import Device
+from jobs.kinds import LoadOptions
 from jobs.rows import Row
 
 CPU = Device(type="cpu", name="cpu")
+AUTO = LoadOptions(device=CPU)
+EXACT = LoadOptions(device=CPU, precision="exact")
 
 TEXTS = [
     "The parcel came two days late and the box was torn open.",
