@@ -31,6 +31,10 @@ from jobs.rows import Outcome, Row, RowFailure
 #: Entry-point group in which third parties register kinds. Each entry names a :class:`Kind` subclass.
 ENTRY_POINT_GROUP = "textmill.kinds"
 
+#: The engine that others are compared with: as the first of :attr:`Kind.engines`, but as plainly as transformers
+#: itself would compute. Nobody asks for it by name.
+REFERENCE = "transformers"
+
 #: How numbers are computed. ``auto`` leaves it to device and engine, ``exact`` is fp32 by the reference engine;
 #: the others name one format, such as the one that a job began with.
 Precision = Literal["auto", "exact", "fp32", "bf16", "fp16", "int8"]
@@ -74,7 +78,7 @@ class LoadOptions:
 
     device: Device
     precision: Precision = "auto"
-    engine: str = "torch"  #: one of :attr:`Kind.engines`; never ``auto``
+    engine: str = "torch"  #: one of :attr:`Kind.engines`, or :data:`REFERENCE`; never ``auto``
     #: Local folder in which models converted for an engine are found, and are left for the next time. None:
     #: whatever is converted is gone with the model.
     conversions: Path | None = None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from jobs.errors import TextmillError
 from jobs.rows import RowFailure
@@ -21,6 +23,10 @@ Result = TypeVar("Result")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 #: Words of errors after which a device answers nothing any more; no row is to blame for what follows.
 _DEVICE_LOST = ("cuda error", "cuda driver error", "device-side assert", "nccl error")
+
+
+#: Rows of a batch below which a few rows are not shared out among threads.
+_LEAST_SHARE = 8
 
 
 @dataclass
@@ -66,6 +72,8 @@ def run_batches(
     compute: Callable[[Sequence[int]], Sequence[Result | RowFailure]],
     budget: TokenBudget,
     done: Callable[[Sequence[int]], None],
+    *,
+    at_once: int = 1,
 ) -> list[Result | RowFailure]:
     """Compute every position in batches and give the results in the order of ``lengths``.
 
@@ -74,6 +82,7 @@ def run_batches(
         compute: results for a batch of positions, in its order.
         budget: shrunk in place when a batch does not fit into memory.
         done: told the positions of each finished batch; what it raises ends the run.
+        at_once: batches computed at a time. With more than one, ``compute`` is called from as many threads.
 
     A batch that runs out of memory is planned again under half the budget; a row that does not fit alone
     fails with ``out_of_memory``. A batch that raises anything else is bisected until the row at fault
@@ -84,26 +93,29 @@ def run_batches(
         Exception: the device is lost, or ``done`` raised.
     """
     results: dict[int, Result | RowFailure] = {}
-    waiting = _planned(range(len(lengths)), lengths, budget)
-    while waiting:
-        batch = waiting.pop()
-        outcome = attempt(partial(compute, batch))
-        if isinstance(outcome, Failed):
-            if outcome.out_of_memory:
-                release_memory()
-            if len(batch) == 1:
-                outcome = [outcome.of_row()]
-            elif outcome.out_of_memory:
-                budget.shrink(len(batch) * max(lengths[position] for position in batch))
-                left = [*batch, *(position for other in waiting for position in other)]
-                waiting = _planned(left, lengths, budget)
-                continue
-            else:
-                middle = len(batch) // 2
-                waiting += [batch[middle:], batch[:middle]]
-                continue
-        results.update(zip(batch, outcome, strict=True))
-        done(batch)
+    rows = max(_LEAST_SHARE, -(-len(lengths) // at_once)) if at_once > 1 else None
+    waiting = _planned(range(len(lengths)), lengths, budget, rows)
+    with _Attempts(compute, at_once) as attempts:
+        while waiting or attempts.started:
+            while waiting and attempts.started < attempts.most:
+                attempts.start(waiting.pop())
+            batch, outcome = attempts.oldest()
+            if isinstance(outcome, Failed):
+                if outcome.out_of_memory:
+                    release_memory()
+                if len(batch) == 1:
+                    outcome = [outcome.of_row()]
+                elif outcome.out_of_memory:
+                    budget.shrink(len(batch) * max(lengths[position] for position in batch))
+                    left = [*batch, *(position for other in waiting for position in other)]
+                    waiting = _planned(left, lengths, budget, rows)
+                    continue
+                else:
+                    middle = len(batch) // 2
+                    waiting += [batch[middle:], batch[:middle]]
+                    continue
+            results.update(zip(batch, outcome, strict=True))
+            done(batch)
     return [results[position] for position in range(len(lengths))]
 
 
@@ -145,6 +157,43 @@ class Failed:
         return RowFailure("inference_failed", f"The model failed on this row: {self.reason}")
 
 
+class _Attempts(Generic[Result]):
+    """Batches that are being computed: in this thread, or in several beside it."""
+
+    def __init__(
+        self, compute: Callable[[Sequence[int]], Sequence[Result | RowFailure]], at_once: int
+    ) -> None:
+        self._compute = compute
+        self._pool = ThreadPoolExecutor(at_once) if at_once > 1 else None
+        # Results are taken in order, so a thread must find more to do while an older batch is slow.
+        self.most = 2 * at_once if self._pool else 1
+        self._batches: deque[tuple[list[int], Any]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def started(self) -> int:
+        """Batches started and not taken back."""
+        return len(self._batches)
+
+    def start(self, batch: list[int]) -> None:
+        """Begin; without threads, compute."""
+        if self._pool is None:
+            self._batches.append((batch, attempt(partial(self._compute, batch))))
+        else:
+            self._batches.append((batch, self._pool.submit(attempt, partial(self._compute, batch))))
+
+    def oldest(self) -> tuple[list[int], Sequence[Result | RowFailure] | Failed]:
+        """The batch that was started first, once it is finished, and what came of it."""
+        batch, outcome = self._batches.popleft()
+        return batch, outcome.result() if isinstance(outcome, Future) else outcome
+
+
 def attempt(compute: Callable[[], Result]) -> Result | Failed:
     """What a computation gives, or that it failed, with memory given back where that ran out.
 
@@ -164,12 +213,15 @@ def attempt(compute: Callable[[], Result]) -> Result | Failed:
 
 
 def _planned(
-    positions: Iterable[int], lengths: Sequence[int], budget: TokenBudget
+    positions: Iterable[int], lengths: Sequence[int], budget: TokenBudget, rows: int | None
 ) -> list[list[int]]:
     """Batches as a stack: the one to run first comes last."""
     numbers = sorted(positions)
+    limits = [limit for limit in (rows, budget.max_rows) if limit is not None]
     planned = plan_batches(
-        [lengths[number] for number in numbers], budget.tokens, max_rows=budget.max_rows
+        [lengths[number] for number in numbers],
+        budget.tokens,
+        max_rows=min(limits) if limits else None,
     )
     return [[numbers[place] for place in batch] for batch in reversed(planned)]
 
