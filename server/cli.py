@@ -37,6 +37,9 @@ DATA_DIR = click.option(
     help="Folder of an embedded stack; by default ./.textmill.",
 )
 
+#: Help for ``--devices``.
+DEVICES_HELP = "auto, cpu, or a list: cuda:0, cuda:1:0 (a MIG slice), a UUID; *2 behind one: two workers share it."
+
 
 def _reports_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Turn the errors that users may meet into one clear line and exit status 1."""
@@ -67,6 +70,11 @@ def _settings(data_dir: Path | None) -> Settings:
     return Settings.from_environment({**inherited_environment(), **own, **embedded.environment()})
 
 
+def _devices(wanted: str) -> list[Device]:
+    """The devices wanted, of those that this process was given."""
+    return find_devices(wanted, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="textmill-server")
 def main() -> None:
@@ -77,7 +85,7 @@ def main() -> None:
 @DATA_DIR
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port of the API.")
 @click.option("--workers", type=click.IntRange(1, 64), default=None, help="Model workers.")
-@click.option("--devices", default="auto", show_default=True, help="auto, cpu or cuda:0,cuda:1,…")
+@click.option("--devices", default="auto", show_default=True, help=DEVICES_HELP)
 @_reports_errors
 def up(data_dir: Path | None, port: int | None, workers: int | None, devices: str) -> None:
     """Run everything on this machine, until Ctrl-C."""
@@ -85,7 +93,7 @@ def up(data_dir: Path | None, port: int | None, workers: int | None, devices: st
         data_dir=data_dir or Path(".textmill"),
         port=port,
         workers=workers,
-        devices=tuple(find_devices(devices)),
+        devices=tuple(_devices(devices)),
         extra_env=inherited_environment(),
     )
     screen = StackScreen(Console(stderr=False))
@@ -114,7 +122,7 @@ def api() -> None:
     default=None,
     help="With --control: only small jobs, or only large ones; by default a process for each.",
 )
-@click.option("--devices", default=None, help="auto, cpu or cuda:0,cuda:1,…")
+@click.option("--devices", default=None, help=DEVICES_HELP)
 @_reports_errors
 def worker(control: bool, lane: str | None, devices: str | None) -> None:
     """Run models on the devices of this host, or with --control plan and finalize."""
@@ -128,9 +136,9 @@ def worker(control: bool, lane: str | None, devices: str | None) -> None:
         else:
             role.run_control_worker(settings, Lane(lane))
     elif settings.device is not None and devices is None:
-        role.run_model_worker(settings, Device(**orjson.loads(settings.device)))
+        role.run_model_worker(settings, Device.from_json(orjson.loads(settings.device)))
     else:
-        found = find_devices(devices or settings.devices)
+        found = _devices(devices or settings.devices)
         if len(found) == 1:
             role.run_model_worker(settings, found[0])
         else:

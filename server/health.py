@@ -23,8 +23,10 @@ def unhealthy(role: str, settings: Settings) -> str | None:
     except Unavailable as error:
         return error.detail
     host = socket.gethostname()
-    if any(one.get("host") == host and one.get("role") == wanted for one in workers):
-        return None
+    here = [one for one in workers if one.get("host") == host and one.get("role") == wanted]
+    if here:
+        faults = [one.get("fault") for one in here]
+        return str(faults[0]) if all(faults) else None
     return f"no {role} on {host} has been heard of lately"
 
 

@@ -150,7 +150,8 @@ class Stack:
             raise InvalidRequest.of(
                 "workers", f"expected one for each of the {len(devices)} devices", count
             )
-        devices += [devices[0]] * (count - len(devices))
+        if count > len(devices):
+            devices = devices[1:] + devices[0].divided(count - len(devices) + 1)
         specs = []
         for number, device in enumerate(devices):
             env = dict(self.environment)

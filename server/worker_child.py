@@ -44,7 +44,7 @@ def start(**_: object) -> None:
     settings = Settings()
     configure_logs(settings)
     connections = Connections.open(settings)
-    device = Device(**orjson.loads(settings.device)) if settings.device else None
+    device = Device.from_json(orjson.loads(settings.device)) if settings.device else None
     runtime = Runtime(
         settings=settings,
         store=connections.store,

@@ -11,6 +11,7 @@ import structlog
 
 from jobs.errors import Unavailable
 from storage.ledger.workers import PRESENCE_MS
+from workers.gauge import Gauge
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -33,9 +34,11 @@ class Presence:
             "models": [],
             "job": None,
             "busy": False,
+            "fault": None,
         }
         if role == "model":
             self._facts["parent"] = os.getppid()
+        self._gauge = Gauge(device)
         self._change = threading.Event()
         self._thread = threading.Thread(target=self._announce, name="presence", daemon=True)
 
@@ -58,6 +61,12 @@ class Presence:
         self._facts["models"] = list(models)
         self._change.set()
 
+    def broken(self, fault: str | None) -> None:
+        """Say why it cannot compute, or that it can."""
+        if fault != self._facts["fault"]:
+            self._facts["fault"] = fault
+            self._change.set()
+
     def leave(self) -> None:
         """Say good-bye, so that nobody waits for the announcement to lapse."""
         try:
@@ -68,7 +77,7 @@ class Presence:
     def _announce(self) -> None:
         while True:
             try:
-                self._ledger.workers.announce(self._worker_id, self._facts)
+                self._ledger.workers.announce(self._worker_id, self._facts | self._gauge.read())
             except Unavailable as error:
                 log.warning("not announced", reason=error.detail)
             self._change.wait(PRESENCE_MS / 1000 / 4)

@@ -30,12 +30,18 @@ class WorkerProcess:
 
     @cached_property
     def model_worker(self) -> ModelWorker:
-        """Made at the first invitation: torch is imported only once the child is up."""
+        """Made at the first invitation: torch is imported only once the child is up.
+
+        Raises:
+            DeviceUnusable: torch cannot compute on the worker's device.
+        """
+        from nlp.accelerator import take_device  # noqa: PLC0415  (torch)
         from nlp.cache import ModelCache  # noqa: PLC0415  (torch)
 
         device = self.runtime.device
         if device is None:
             raise RuntimeError("a control worker was invited to work")
+        take_device(device)
         budget = self.runtime.settings.model_cache_bytes or _default_budget(device)
         return ModelWorker(self.runtime, ModelCache(budget, device), self.presence)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def run_demo(data_dir: Path, size: DemoSize) -> int:
         data_dir=data_dir,
         port=0,
         workers=None,
-        devices=tuple(find_devices("auto")),
+        devices=tuple(find_devices("auto", os.environ.get("CUDA_VISIBLE_DEVICES"))),
         extra_env={"TEXTMILL_SHARD_SECONDS": SHARD_SECONDS, **inherited_environment()},
     )
     stack = Stack(options, screen.event)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ CHILD_IMPORTS = ("server.worker_child", "workers.tasks")
 
 def device_environment(settings: Settings, device: Device) -> dict[str, str]:
     """What the processes of a worker on this device must find in their environment before they start."""
-    environment = {"TEXTMILL_DEVICE": orjson.dumps(_device_json(device)).decode()}
+    environment = {"TEXTMILL_DEVICE": orjson.dumps(device.to_json()).decode()}
     environment["CUDA_VISIBLE_DEVICES"] = device.uuid or ""
     environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if settings.hf_offline:
@@ -46,15 +46,6 @@ def device_environment(settings: Settings, device: Device) -> dict[str, str]:
     if settings.torch_threads:
         environment["OMP_NUM_THREADS"] = str(settings.torch_threads)
     return environment
-
-
-def _device_json(device: Device) -> Mapping[str, Any]:
-    return {
-        "type": device.type,
-        "name": device.name,
-        "uuid": device.uuid,
-        "memory_bytes": device.memory_bytes,
-    }
 
 
 def run_model_worker(settings: Settings, device: Device) -> None:

@@ -59,14 +59,14 @@ class WorkerTable:
         return seconds * 1000 + micros // 1000
 
     def count(self) -> int:
-        """How many model workers live; at least 1, for plans made before the first came up."""
-        return max(1, sum(1 for worker in self.live() if worker.get("role") == "model"))
+        """How many model workers live and can compute; at least 1, for plans made before the first came up."""
+        return max(1, sum(map(_computes, self.live())))
 
     def idle(self) -> dict[str, int]:
         """How many model workers of each class (type of device) live and have nothing to do."""
         found: dict[str, int] = {}
         for worker in self.live():
-            if worker.get("role") == "model" and not worker.get("busy"):
+            if _computes(worker) and not worker.get("busy"):
                 name = str(worker["device_type"])
                 found[name] = found.get(name, 0) + 1
         return found
@@ -109,6 +109,10 @@ class WorkerTable:
         speed = measured if known is None else known + _SPEED_WEIGHT * (measured - known)
         with ledger_faults():
             self._client.redis.hset("speeds", f"{kind}|{model_key}|{device}", repr(speed))
+
+
+def _computes(worker: dict[str, Any]) -> bool:
+    return worker.get("role") == "model" and not worker.get("fault")
 
 
 def _without_replaced(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -34,6 +34,9 @@ class Worker:
     role: str = "model"  #: ``model`` computes rows; ``control`` plans and finishes jobs
     models: tuple[str, ...] = ()  #: models that it holds in memory
     job: str | None = None  #: the job that it works on
+    fault: str | None = None  #: why it cannot compute, where it cannot
+    gauges: Mapping[str, Any] = field(default_factory=dict, hash=False)  #: of its GPU; see ``raw``
+    process_bytes: int | None = None  #: memory of its process
     seen_at: datetime | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -67,6 +70,9 @@ def to_worker(raw: Mapping[str, Any]) -> Worker:
         role=raw.get("role") or "model",
         models=tuple(str(model) for model in raw.get("models") or ()),
         job=raw.get("job"),
+        fault=raw.get("fault"),
+        gauges=raw.get("gpu") or {},
+        process_bytes=raw.get("process_bytes"),
         seen_at=parse_time(raw.get("seen_at")),
         raw=raw,
     )

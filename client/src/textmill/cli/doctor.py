@@ -163,6 +163,10 @@ def _workers(tm: Textmill) -> Check:
         detail = f"none that computes, {others} of other roles" if workers else "none"
         fix = "Start one with `textmill-server worker`; until then jobs wait and nothing is lost"
         return Check(name=name, ok=False, detail=detail, fix=fix)
+    faults = [worker.fault for worker in working if worker.fault]
+    if faults:
+        detail = f"{len(faults)} of {plural(len(working), 'worker')} cannot compute: {faults[0]}"
+        return Check(name=name, ok=False, detail=detail, fix="Mend it and start the workers again")
     devices = ", ".join(sorted({worker.device for worker in working if worker.device}))
     detail = plural(len(working), "worker") + (f" on {devices}" if devices else "")
     return Check(name=name, ok=True, detail=detail)

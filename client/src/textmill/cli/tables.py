@@ -134,11 +134,29 @@ def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
         busy = Text(plain(worker.job), style="blue") if worker.job else Text("idle", style="dim")
         for model in worker.models:
             busy.append(f"\n{plain(model)}", style="dim")
+        if worker.fault:
+            busy = Text(plain(worker.fault), style="red", overflow="fold")
         device = Text(plain(worker.device or "-"), overflow="fold")
+        device.append(_gauges(worker), style="dim")
         table.add_row(
             name, plain(worker.role), device, busy, Text(_age(worker.seen_at, now), no_wrap=True)
         )
     return table
+
+
+def _gauges(worker: Worker) -> str:
+    """How its device does, on a line of its own: memory, how busy, how warm; of a CPU worker its memory."""
+    gpu = worker.gauges
+    used, total = gpu.get("memory_used_bytes"), gpu.get("memory_total_bytes")
+    busy, warm = gpu.get("utilization_percent"), gpu.get("temperature_celsius")
+    words = []
+    if used is not None and total:
+        words.append(f"{used / 2**30:.1f} of {total / 2**30:.1f} GiB")
+    elif worker.process_bytes is not None:
+        words.append(f"{worker.process_bytes / 2**20:.0f} MiB")
+    words += [f"{busy} %"] if busy is not None else []
+    words += [f"{warm} °C"] if warm is not None else []
+    return "\n" + ", ".join(words) if words else ""
 
 
 def now() -> datetime:
