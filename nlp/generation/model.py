@@ -21,7 +21,7 @@ class GeneratorModel(LoadedModel):
     """A loaded decoder or encoder-decoder."""
 
     def __init__(self, checkpoint: Checkpoint, engine: GenerationEngine) -> None:
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint  #: tokenizer and configurations
         self.engine = engine
         self._framer = Framer(checkpoint.tokenizer, chats=self.chats, closes=checkpoint.is_seq2seq)
 
@@ -50,27 +50,27 @@ class GeneratorModel(LoadedModel):
     @property
     def config(self) -> PretrainedConfig:
         """The model's configuration."""
-        return self._checkpoint.config
+        return self.checkpoint.config
 
     @property
     def is_seq2seq(self) -> bool:
         """Whether the model reads with one half and writes with the other."""
-        return self._checkpoint.is_seq2seq
+        return self.checkpoint.is_seq2seq
 
     @property
     def context(self) -> int:
         """Tokens that the model reads; of a decoder prompt and answer together."""
-        return self._checkpoint.context
+        return self.checkpoint.context
 
     @property
     def answer(self) -> int:
         """Tokens that the model can write at most."""
-        return self._checkpoint.answer
+        return self.checkpoint.answer
 
     @property
     def chats(self) -> bool:
         """Whether the model has a chat template, that is was taught to follow instructions."""
-        return not self.is_seq2seq and self._checkpoint.tokenizer.chat_template is not None
+        return not self.is_seq2seq and self.checkpoint.tokenizer.chat_template is not None
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of bare texts. What looks like a special token in them is ordinary text."""
@@ -88,6 +88,6 @@ class GeneratorModel(LoadedModel):
         ]
 
     def _generated(self, written: Written) -> Generated:
-        tokenizer = self._checkpoint.tokenizer
+        tokenizer = self.checkpoint.tokenizer
         text = cast(str, tokenizer.decode(written.ids, skip_special_tokens=True))
         return Generated(text, len(written.ids), written.cut)

@@ -6,5 +6,6 @@ from jobs.kinds import Kind
 from nlp.kinds.classify import Classify
 from nlp.kinds.import_model import ImportModel
 from nlp.kinds.summarize import Summarize
+from nlp.kinds.translate import Translate
 
-BUILT_IN: tuple[type[Kind], ...] = (Classify, ImportModel, Summarize)
+BUILT_IN: tuple[type[Kind], ...] = (Classify, ImportModel, Summarize, Translate)
