@@ -5,6 +5,7 @@ The caller sets ``HF_HUB_OFFLINE=1`` before transformers is imported for the fir
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,9 @@ def load_tokenizer(files: Path, **options: Any) -> PreTrainedTokenizerBase:
         JobFailure: ``model_unsupported``, there is none that works.
     """
     try:
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            # Marian's asks for a normalizer of punctuation which it then does not use.
+            warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 files, local_files_only=True, trust_remote_code=False, **options
             )

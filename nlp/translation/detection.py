@@ -41,7 +41,14 @@ def detect(text: str, expected: Iterable[str] | None) -> Detected:
     """
     ranked = _ranked(text[:_LOOKED_AT])
     allowed = None if expected is None else frozenset(expected)
-    best = next(((tag, p) for tag, p in ranked if allowed is None or tag in allowed), None)
+    best = next(
+        (
+            (tag, share)
+            for tag, share in ranked
+            if tag != _NOTHING and (allowed is None or tag in allowed)
+        ),
+        None,
+    )
     likeliest, most = ranked[0]
     if best is not None and best[1] >= _ENOUGH and best[1] * _MUCH_LIKELIER >= most:
         return Detected(best[0])

@@ -103,9 +103,10 @@ def family_of(model: GeneratorModel, asking: Asking) -> Family:
 
 
 def language_tokens(tokenizer: Any) -> dict[str, int]:
-    """Ids of the special tokens that name languages, by code."""
+    """Ids of the tokens that name languages, by code."""
     found: dict[str, int] = {}
-    for token in tokenizer.all_special_tokens:
+    # M2M100's tokenizer knows them by itself, whether or not its files declare them as special.
+    for token in [*tokenizer.all_special_tokens, *getattr(tokenizer, "lang_token_to_id", ())]:
         match = _CODES.fullmatch(token)
         if match:
             found[match[1] or match[2]] = tokenizer.convert_tokens_to_ids(token)

@@ -171,8 +171,10 @@ def tag_of(code: str) -> str:
 
 
 def _read(wanted: str) -> Locus:
+    locus = parse(wanted)
     by_name = _codes_by_name().get(wanted.casefold())
-    return Locus(by_name) if by_name else parse(wanted)
+    # A code comes first: `ga` is Irish, and Ga another language.
+    return Locus(by_name) if by_name and locus.language not in _names() else locus
 
 
 def _tagged(loci: dict[str, Locus]) -> list[Language]:

@@ -72,13 +72,13 @@ def _of_line(line: str, language: str | None, *, sentences: bool) -> Iterator[Pa
 
 
 def _sentences(line: str, language: str | None) -> list[str]:
-    """Sentences of a line, none of which ends inside of a span."""
+    """Sentences of a line. Spans look like names meanwhile: full stops inside them end nothing."""
+    shown = list(line)
+    for start, stop in spans(line):
+        shown[start:stop] = "X" + "x" * (stop - start - 1)
     found: list[str] = []
-    protected = spans(line)
-    start = end = 0
-    for sentence in split_sentences(line, (language or "en").partition("-")[0]):
+    end = 0
+    for sentence in split_sentences("".join(shown), (language or "en").partition("-")[0]):
+        found.append(line[end : end + len(sentence)])
         end += len(sentence)
-        if not any(first < end < last for first, last in protected):
-            found.append(line[start:end])
-            start = end
-    return [*found, line[start:]] if start < len(line) else found
+    return found

@@ -186,14 +186,16 @@ class Translator:
         return self._frames[route]
 
     def _room(self, frame: Frame) -> int:
-        """Tokens of text that fit between the tokens around it, and beside the answer of a decoder.
+        """Tokens of text that fit between the tokens around it, with an answer of the usual length.
 
         Raises:
             JobFailure: ``invalid_params``, too few.
         """
         left = self._model.context - len(frame)
-        if not self._model.is_seq2seq:
-            answer = self._options.max_tokens
+        answer = self._options.max_tokens
+        if self._model.is_seq2seq:
+            left = min(left, (self._model.answer - _SLACK) // _GROWTH)
+        else:
             left = left - answer if answer else (left - _SLACK) // (1 + _GROWTH)
         if left < _MIN_ROOM:
             raise JobFailure(

@@ -1,0 +1,7 @@
+"""Small models of other tests serve here too."""
+
+from __future__ import annotations
+
+from tests.unit.nlp.conftest import bart_model, chat_model
+
+__all__ = ["bart_model", "chat_model"]
