@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.devices import Device
-from jobs.kinds import Kind, KindParams, Precision, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 
@@ -126,10 +125,10 @@ class Translate(Kind):
             return None
         return RowFailure("empty_text", "The text is empty or only white space.")
 
-    def load(self, files: Path, device: Device, precision: Precision) -> GeneratorModel:
+    def load(self, files: Path, how: LoadOptions) -> GeneratorModel:
         from nlp.generation.model import GeneratorModel  # noqa: PLC0415
 
-        return GeneratorModel.load(files, device, precision)
+        return GeneratorModel.load(files, how)
 
     def prepare(
         self, model: GeneratorModel, params: TranslateParams, context: RunContext
@@ -137,7 +136,7 @@ class Translate(Kind):
         from nlp.translation.prompts import Example  # noqa: PLC0415
         from nlp.translation.translator import TranslationOptions, Translator  # noqa: PLC0415
 
-        told = params.model_dump(exclude={"precision", "examples"})
+        told = params.model_dump(exclude={"precision", "engine", "examples"})
         examples = tuple(Example(one.text, one.translation) for one in params.examples)
         return Translator(model, TranslationOptions(**told, examples=examples))
 

@@ -222,13 +222,15 @@ class Translator:
     def _answer(self, chunk: _Chunk, result: Generated | RowFailure) -> Answer | RowFailure:
         if isinstance(result, RowFailure):
             return result
-        text = result.text.strip()
+        text, cut = result.text.strip(), result.cut
         if not self._model.is_seq2seq:
-            text = text.partition("\n")[0].strip()  # it goes on with remarks, or with another text
+            # It goes on with remarks, or with another text.
+            text, further, _ = text.partition("\n")
+            text, cut = text.strip(), cut and not further
         if not text:
             return RowFailure("empty_output", "The model wrote nothing.")
         usage = Usage(len(chunk.prompt), result.tokens)
-        return Answer(f"{chunk.before}{text}{chunk.after}", usage, result.cut)
+        return Answer(f"{chunk.before}{text}{chunk.after}", usage, cut)
 
 
 class _Progress:

@@ -13,7 +13,7 @@ from jobs.errors import JobFailure
 from jobs.kinds import RunContext
 from jobs.rows import Success
 from nlp.kinds.translate import Translate, TranslateParams
-from tests.unit.nlp.tinymodels import CPU, TEXTS, rows_of, save_tokenizer
+from tests.unit.nlp.tinymodels import CPU, EXACT, TEXTS, rows_of, save_tokenizer
 
 KIND = Translate()
 CONTEXT = RunContext(device=CPU)
@@ -39,19 +39,21 @@ def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def translations(folder: Path, params: dict[str, Any], texts: list[str]) -> list[str | None]:
-    model = KIND.load(folder, CPU, "exact")
+    model = KIND.load(folder, EXACT)
     parsed = TranslateParams(**params)
     made = KIND.run(model, KIND.prepare(model, parsed, CONTEXT), rows_of(texts), parsed, CONTEXT)
     return [one.output["translation"] if isinstance(one, Success) else None for one in made]
 
 
-def by_hand(folder: Path, prompt: str, first: list[int]) -> str | None:
-    """The first line of what transformers goes on with."""
+def by_hand(folder: Path, prompt: str, first: list[int], ends: list[int]) -> str | None:
+    """The first line of what transformers goes on with. A mark of a turn's end is an end, too."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     ids = [*first, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     with torch.inference_mode():
-        written = model.generate(torch.tensor([ids]), max_new_tokens=5, do_sample=False)[0]
+        written = model.generate(
+            torch.tensor([ids]), max_new_tokens=5, do_sample=False, eos_token_id=ends
+        )[0]
     text = str(tokenizer.decode(written[len(ids) :], skip_special_tokens=True)).strip()
     return text.partition("\n")[0].strip() or None
 
@@ -71,7 +73,7 @@ def test_models_that_chat(chat_model: Path) -> None:
                 tokenize=False,
                 add_generation_prompt=True,
             )
-            assert translation == by_hand(chat_model, prompt, [])
+            assert translation == by_hand(chat_model, prompt, [], [4])
 
 
 def test_models_that_go_on_from_examples(plain_model: Path) -> None:
@@ -80,18 +82,19 @@ def test_models_that_go_on_from_examples(plain_model: Path) -> None:
     shots = "English:\nGood morning!\nGerman:\nGuten Morgen!\n\nEnglish:\nThank you.\nGerman:\nDanke.\n\n"
     for text, translation in zip(TEXTS, made, strict=True):
         prompt = f"{shots}English:\n{text}\nGerman:\n"
-        assert translation == by_hand(plain_model, prompt, [1])
+        assert translation == by_hand(plain_model, prompt, [1], [2, 4])
 
 
 def test_parameters_that_do_not_fit(plain_model: Path) -> None:
-    model = KIND.load(plain_model, CPU, "exact")
+    model = KIND.load(plain_model, EXACT)
     many = [{"text": "word " * 20, "translation": "Wort " * 20}] * 20
-    for params, field in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"instruction": "Go on."}, "params.instruction"),
         ({"examples": many}, "params.examples"),
         ({"max_tokens": 390}, "params.max_tokens"),
         ({"target_lang": "xx"}, "params.target_lang"),
-    ]:
+    ]
+    for params, field in cases:
         with pytest.raises(JobFailure) as caught:
             KIND.prepare(model, TranslateParams(**(PARAMS | params)), CONTEXT)
         assert (caught.value.failure_code, caught.value.field) == ("invalid_params", field)

@@ -16,7 +16,7 @@ from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success
 from nlp.generation.model import GeneratorModel
 from nlp.kinds.translate import Translate, TranslateParams
-from tests.unit.nlp.tinymodels import CPU, rows_of
+from tests.unit.nlp.tinymodels import CPU, EXACT, rows_of
 from tests.unit.translation import translators
 
 KIND = Translate()
@@ -137,7 +137,7 @@ def loaded(folders: dict[str, Path]) -> Callable[[str], GeneratorModel]:
 
     def load(name: str) -> GeneratorModel:
         if name not in models:
-            models[name] = KIND.load(folders[name], CPU, "exact")
+            models[name] = KIND.load(folders[name], EXACT)
         return models[name]
 
     return load
@@ -211,7 +211,7 @@ def test_neighbours_do_not_move_a_row(loaded: Callable[[str], GeneratorModel]) -
         ("t5", {"source_lang": "en", "target_lang": "it"}, "params.target_lang", "It knows de, fr"),
         ("m2m100", {"target_lang": "de", "examples": [SHOT]}, "params.examples", "examples"),
         ("m2m100", {"target_lang": "de", "instruction": "Go"}, "params.instruction", "instruction"),
-        ("m2m100", {"target_lang": "de", "max_tokens": 96}, "params.max_tokens", "at most 96"),
+        ("m2m100", {"target_lang": "de", "max_tokens": 200}, "params.max_tokens", "at most 200"),
     ],
 )  # fmt: skip
 def test_parameters_that_do_not_fit_the_model(

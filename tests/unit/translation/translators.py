@@ -34,7 +34,7 @@ from tests.unit.nlp.tinymodels import TEXTS
 
 _SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 #: Sizes of the Marian, BART and M2M100 models; none of them is taken as a limit by accident.
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "d_model": 32,
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -42,7 +42,7 @@ _SIZES = {
     "decoder_attention_heads": 4,
     "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64,
-    "max_position_embeddings": 96,
+    "max_position_embeddings": 200,
     "init_std": 0.4,
 }
 
@@ -61,7 +61,7 @@ def save_marian(folder: Path, *, targets: Sequence[str] = (), **facts: Any) -> P
     pad = len(tokens) - 1
     config = MarianConfig(
         vocab_size=len(tokens), pad_token_id=pad, decoder_start_token_id=pad, eos_token_id=0,
-        forced_eos_token_id=None, num_beams=2, **_SIZES,
+        forced_eos_token_id=None, **_SIZES,
     )  # fmt: skip
     return _save(MarianMTModel, config, folder)
 
