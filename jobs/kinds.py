@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.devices import Device
-from jobs.errors import InvalidRequest
+from jobs.errors import InvalidRequest, JobFailure
 from jobs.outtake.columns import ColumnType, check_columns
 from jobs.rows import Outcome, Row, RowFailure
 
@@ -95,6 +95,24 @@ class LoadedModel(ABC):
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """Facts for the job's ``model`` block: ``engine``, ``precision``, ``architecture``."""
+
+    def adapted(self, adapter: Path, files: Path) -> LoadedModel:
+        """This model with a LoRA adapter over it. The weights are shared: of the two only the one that was
+        activated last may run, and ``memory_bytes`` of the new one counts what it takes beside this one.
+
+        Args:
+            adapter: folder of the adapter.
+            files: folder that this model was loaded from.
+
+        Raises:
+            JobFailure: ``model_unsupported``, the adapter does not fit, or this sort of model takes none.
+        """
+        raise JobFailure(
+            "model_unsupported", f"A {type(self).__name__} cannot be used with an adapter."
+        )
+
+    def activate(self) -> None:  # noqa: B027  (most models share nothing)
+        """Called before :meth:`Kind.prepare` and each :meth:`Kind.run`."""
 
 
 class NoModel(LoadedModel):

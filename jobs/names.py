@@ -73,6 +73,11 @@ class JobNames:
         return self.prefix + "plan.json"
 
     @property
+    def base(self) -> str:
+        """Written once where the model is an adapter: which base all workers put it over."""
+        return self.prefix + "base.json"
+
+    @property
     def cancel(self) -> str:
         """Written before the ledger learns of a cancel."""
         return self._root + "cancel.json"

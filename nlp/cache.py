@@ -4,87 +4,167 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.devices import Device
 from jobs.errors import JobFailure
 from jobs.kinds import Kind, LoadedModel, LoadOptions, Precision
 from nlp.batching import is_out_of_memory, release_memory
-from nlp.files import weight_count
+from nlp.files import file_bytes, weight_count
 
-#: Content key, kind, engine, precision.
-_Key = tuple[str, str, str, Precision]
+#: Bytes of a weight in formats that are named.
+_SIZES: Mapping[Precision, int] = {"exact": 4, "fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterFiles:
+    """An adapter over a base model."""
+
+    key: str  #: content key
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Slot:
+    """What tells two loaded models apart."""
+
+    key: str
+    kind: str
+    engine: str
+    precision: Precision
+    adapter: str | None = None
+
+    @property
+    def base(self) -> _Slot:
+        """That of the model below the adapter."""
+        return replace(self, adapter=None)
+
+
+@dataclass(frozen=True)
+class _Held:
+    model: LoadedModel
+    bytes: int  #: an adapter's own; its base counts once, whatever is over it
 
 
 class ModelCache:
     """The models that one device holds, least recently used out first. Safe to use from many threads.
 
-    Evicting a model drops the cache's own reference: its memory is free once no run uses it any more.
+    Evicting a model drops the cache's own reference: its memory is free once no run uses it any more. A base goes
+    only after all adapters over it.
     """
 
     def __init__(self, budget_bytes: int, device: Device) -> None:
         self._budget = budget_bytes
         self._device = device
-        self._models: OrderedDict[_Key, LoadedModel] = OrderedDict()
+        self._models: OrderedDict[_Slot, _Held] = OrderedDict()
         self._state = threading.Lock()
         self._loading = (
             threading.Lock()
         )  # one load at a time: two could overrun the budget together
 
-    def get(self, key: str, kind: Kind, files: Path, how: LoadOptions) -> LoadedModel:
+    def get(
+        self,
+        key: str,
+        kind: Kind,
+        files: Path,
+        how: LoadOptions,
+        adapter: AdapterFiles | None = None,
+    ) -> LoadedModel:
         """The model with this content key, loaded for ``kind`` from ``files`` unless it is held already.
+
+        Args:
+            adapter: what is wanted over it; all adapters over one model share its memory.
 
         Raises:
             JobFailure: ``model_too_large`` for the budget or the device, or whatever ``kind.load`` raises.
         """
-        slot = (key, kind.name, how.engine, how.precision)
-        model = self._held(slot)
-        if model is not None:
-            return model
+        slot = _Slot(
+            key=key,
+            kind=kind.name,
+            engine=how.engine,
+            precision=how.precision,
+            adapter=None if adapter is None else adapter.key,
+        )
+        held = self._held(slot)
+        if held is not None:
+            return held.model
         with self._loading:
-            model = self._held(slot)
-            if model is not None:
-                return model
-            weighs = kind.needs_model and kind.loads_weights
-            self._make_room(self._estimate(files, how.precision) if weighs else 0)
-            model = self._load(kind, files, how)
-            # The estimate may have been too low: the budget holds for what was really taken.
-            self._make_room(model.memory_bytes)
-            with self._state:
-                self._models[slot] = model
-            return model
+            base = self._held(slot.base) or self._loaded_base(slot.base, kind, files, how)
+            if adapter is None:
+                return base.model
+            held = self._held(slot) or self._loaded_adapter(slot, base, adapter, files)
+            return held.model
 
     def resident(self) -> tuple[str, ...]:
-        """Content keys of the models held now, least recently used first, each once."""
+        """Content keys of the models and adapters held now, least recently used first, each once."""
         with self._state:
-            return tuple(dict.fromkeys(key for key, *_ in self._models))
+            return tuple(dict.fromkeys(slot.adapter or slot.key for slot in self._models))
+
+    def holds(self, model: LoadedModel) -> bool:
+        """Whether this very model is one that the cache holds now."""
+        with self._state:
+            return any(held.model is model for held in self._models.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the budget that are taken."""
+        with self._state:
+            return self._used()
 
     def clear(self) -> None:
         """Drop every model, such as before training needs the device."""
         with self._loading:
-            with self._state:
-                self._models.clear()
-            release_memory()
+            self._drop_all()
 
-    def _held(self, slot: _Key) -> LoadedModel | None:
+    def _held(self, slot: _Slot) -> _Held | None:
         with self._state:
-            model = self._models.get(slot)
-            if model is not None:
-                self._models.move_to_end(slot)
-            return model
+            held = self._models.get(slot)
+            if held is not None:
+                self._touch(slot)
+            return held
 
-    def _load(self, kind: Kind, files: Path, how: LoadOptions) -> LoadedModel:
+    def _touch(self, slot: _Slot) -> None:
+        """Now used last; a base always later than what is over it."""
+        self._models.move_to_end(slot)
+        self._models.move_to_end(slot.base)
+
+    def _loaded_base(self, slot: _Slot, kind: Kind, files: Path, how: LoadOptions) -> _Held:
+        weighs = kind.needs_model and kind.loads_weights
+        self._make_room(self._estimate(files, how.precision) if weighs else 0)
+        model = self._load(lambda: kind.load(files, how), self._drop_all)
+        # The estimate may have been too low: the budget holds for what was really taken.
+        return self._keep(slot, model)
+
+    def _loaded_adapter(
+        self, slot: _Slot, base: _Held, adapter: AdapterFiles, files: Path
+    ) -> _Held:
+        self._make_room(file_bytes(adapter.folder), beside=base.bytes)
+        model = self._load(
+            lambda: base.model.adapted(adapter.folder, files),
+            lambda: self._drop_all(but=slot.base),
+        )
+        return self._keep(slot, model, beside=base.bytes)
+
+    def _keep(self, slot: _Slot, model: LoadedModel, beside: int = 0) -> _Held:
+        held = _Held(model, model.memory_bytes)
+        self._make_room(held.bytes, beside=beside)
+        with self._state:
+            self._models[slot] = held
+            self._touch(slot)
+        return held
+
+    def _load(self, load: Callable[[], LoadedModel], clear: Callable[[], None]) -> LoadedModel:
         try:
-            return kind.load(files, how)
+            return load()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside of the handler: its traceback would keep the half-loaded weights alive.
-        with self._state:
-            self._models.clear()
-        release_memory()
+        clear()
         try:
-            return kind.load(files, how)
+            return load()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -93,13 +173,19 @@ class ModelCache:
                 f"The model does not fit into the memory of {self._device.name}, even alone.",
             ) from None
 
-    def _make_room(self, needed: int) -> None:
-        """Evict until ``needed`` more bytes fit."""
-        if needed > self._budget:
+    def _drop_all(self, but: _Slot | None = None) -> None:
+        with self._state:
+            for slot in [slot for slot in self._models if slot != but]:
+                del self._models[slot]
+        release_memory()
+
+    def _make_room(self, needed: int, beside: int = 0) -> None:
+        """Evict until ``needed`` more bytes fit, beside the base of so many that was used last."""
+        if beside + needed > self._budget:
             raise JobFailure(
                 "model_too_large",
-                f"The model takes {_mib(needed)}; {self._device.name} has {_mib(self._budget)} for "
-                "models.",
+                f"The model takes {_mib(beside + needed)}; {self._device.name} has "
+                f"{_mib(self._budget)} for models.",
             )
         evicted = False
         with self._state:
@@ -110,12 +196,15 @@ class ModelCache:
             release_memory()
 
     def _used(self) -> int:
-        return sum(model.memory_bytes for model in self._models.values())
+        return sum(held.bytes for held in self._models.values())
 
     def _estimate(self, files: Path, precision: Precision) -> int:
-        from nlp.precision import compute_dtype  # noqa: PLC0415  (torch, only where a model is loaded)
+        size = _SIZES.get(precision)
+        if size is None:
+            from nlp.precision import compute_dtype  # noqa: PLC0415  (torch, only for loading)
 
-        return weight_count(files) * compute_dtype(self._device, precision).itemsize
+            size = compute_dtype(self._device, precision).itemsize
+        return weight_count(files) * size
 
 
 def _mib(size: int) -> str:

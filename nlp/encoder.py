@@ -21,6 +21,7 @@ from jobs.devices import Device
 from jobs.errors import JobFailure
 from jobs.kinds import LoadOptions
 from nlp.files import read_json
+from nlp.heads import head_over
 from nlp.loading import (
     TorchModel,
     load_config,
@@ -107,6 +108,13 @@ class EncoderModel(TorchModel):
         limits = [max_positions(config, model), max_tokens_of(tokenizer), _sentence_limit(files)]
         max_tokens = min((limit for limit in limits if limit), default=_DEFAULT_MAX_TOKENS)
         return cls(model, tokenizer, how.device, pooling=pooling, max_tokens=max_tokens)
+
+    def adapted(self, adapter: Path, files: Path) -> EncoderModel:
+        twin, loaded = self._adapted(adapter)
+        if loaded.own:
+            twin._model = head_over(self._model, loaded.own, adapter, files)  # noqa: SLF001
+            twin.pooling = None
+        return twin
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text as the model reads it, cut to ``max_tokens``."""

@@ -18,6 +18,8 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _RELEVANT = frozenset(
     {".safetensors", ".gguf", ".json", ".jinja", ".txt", ".model", ".spm", ".vocab"}
 )
+#: What tells a folder with a LoRA adapter, as PEFT saves one, from a whole model.
+ADAPTER_CONFIG = "adapter_config.json"
 #: How deep below its root a package or download may hold the model.
 _DEPTH = 4
 
@@ -46,12 +48,13 @@ def find_model_folder(root: Path) -> Path:
     if unsafe is not None:
         check_safe(unsafe)
     raise JobFailure(
-        "model_not_found", "Found no config.json with *.safetensors beside it, and no *.gguf."
+        "model_not_found",
+        "Found no config.json or adapter_config.json with *.safetensors beside it, and no *.gguf.",
     )
 
 
 def check_safe(folder: Path) -> None:
-    """Refuse a folder without weights that can be opened safely.
+    """Refuse a folder without weights that can be opened safely; an adapter's are weights too.
 
     Raises:
         JobFailure: ``model_unsafe`` when there are only pickled weights, ``model_not_found`` when none.
@@ -119,6 +122,20 @@ def weight_count(folder: Path) -> int:
     )
 
 
+def file_bytes(folder: Path) -> int:
+    """Size of the folder's safetensors files."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def weight_names(folder: Path) -> set[str]:
+    """Names of the weights in the folder's safetensors files.
+
+    Raises:
+        JobFailure: ``model_unsupported``, a file is not in the safetensors format.
+    """
+    return {name for path in folder.glob("*.safetensors") for name in _safetensors_header(path)}
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of a model, or None where there is no such file.
 
@@ -133,8 +150,14 @@ def read_json(path: Path) -> Any:
         raise JobFailure("model_unsupported", f"{path.name} is not valid JSON: {error}") from error
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter, which is of use only over its base."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
 def _has_safetensors(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and bool(list(folder.glob("*.safetensors")))
+    described = (folder / "config.json").is_file() or is_adapter(folder)
+    return described and bool(list(folder.glob("*.safetensors")))
 
 
 def _pickles(folder: Path) -> list[str]:

@@ -5,11 +5,12 @@ The caller sets ``HF_HUB_OFFLINE=1`` before transformers is imported for the fir
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from jobs.devices import Device
 from jobs.errors import JobFailure
 from jobs.kinds import LoadedModel
+from nlp.adapters import AdaptedBase, Adapter
 from nlp.batching import is_out_of_memory
 from nlp.files import check_safe, read_json
 from nlp.precision import dtype_name
@@ -185,9 +187,13 @@ class TorchModel(LoadedModel):
     def __init__(self, model: Any, device: Device) -> None:
         self._model = model
         self._device = torch.device(device.torch_name)
+        self._base: AdaptedBase | None = None  # once there are adapters over it
+        self._adapter: Adapter | None = None
 
     @property
     def memory_bytes(self) -> int:
+        if self._adapter is not None:
+            return self._adapter.memory_bytes
         return weights_bytes(self._model)
 
     def describe(self) -> Mapping[str, Any]:
@@ -196,6 +202,19 @@ class TorchModel(LoadedModel):
             "precision": dtype_name(self._model.dtype),
             "architecture": type(self._model).__name__,
         }
+
+    def activate(self) -> None:
+        if self._base is not None:
+            self._base.use(self._adapter)
+
+    def _adapted(self, adapter: Path) -> tuple[Self, Adapter]:
+        """A twin of this model, which shares its weights, with an adapter over it."""
+        if self._base is None:
+            self._base = AdaptedBase(self._model)
+        loaded = self._base.load(adapter)
+        twin = copy.copy(self)
+        twin._adapter = loaded  # noqa: SLF001  (a twin's)
+        return twin, loaded
 
     @property
     def config(self) -> PretrainedConfig:

@@ -196,6 +196,7 @@ class RangeComputer:
         outcomes: list[Outcome] = []
         if good:
             with kind_faults(opened.kind):
+                opened.model.activate()
                 outcomes = opened.kind.run(opened.model, opened.state, good, opened.params, context)
         context.tick(0)
         if len(outcomes) != len(good):

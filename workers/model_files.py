@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -20,9 +21,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from jobs.errors import JobFailure, NotFound, Unavailable
+from jobs.errors import InvalidRequest, JobFailure, NotFound, Unavailable
 from jobs.modelref import ModelRef, Scheme
-from nlp.files import find_model_folder
+from jobs.s3uri import check_allowed
+from nlp.adapter_files import AdapterConfig
+from nlp.cache import AdapterFiles
+from nlp.files import find_model_folder, is_adapter
 from nlp.materialize import usable_folder
 from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import download
@@ -38,6 +42,15 @@ HUB_PATTERNS = [
     "*.model",
     "*.jinja",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a model is loaded from."""
+
+    key: str  #: content key of the model in ``folder``: for an adapter that of its base
+    folder: Path
+    adapter: AdapterFiles | None = None
 
 
 class ModelFiles:
@@ -65,6 +78,51 @@ class ModelFiles:
         }
         return usable_folder(find_model_folder(fetch[ref.scheme]()), self._cache / "imported")
 
+    def source(self, tenant: str, ref: ModelRef, settle: Callable[[ModelRef], ModelRef]) -> Source:
+        """The files of a model; of an adapter those of its base too.
+
+        Args:
+            settle: given the reference of the base as found, gives the one to use: it may stand for something
+                else tomorrow, and for all workers of a job it must be the same.
+
+        Raises:
+            JobFailure: as :meth:`folder` says, of the model or of its base.
+            Unavailable: hub or store are away.
+        """
+        folder = self.folder(tenant, ref)
+        if not is_adapter(folder):
+            return Source(key=str(ref), folder=folder)
+        base = settle(self._base(AdapterConfig.read(folder)))
+        below = self.folder(tenant, base)
+        if is_adapter(below):
+            raise JobFailure("model_unsupported", f"{ref}: its base {base} is an adapter itself")
+        return Source(
+            key=str(base), folder=below, adapter=AdapterFiles(key=str(ref), folder=folder)
+        )
+
+    def _base(self, config: AdapterConfig) -> ModelRef:
+        """The base that an adapter names: by no other rules than if the job's owner had named it.
+
+        Raises:
+            JobFailure: it is no reference, or one that may not be used.
+        """
+        name = config.base
+        if config.revision is not None and "@" not in name:
+            name = f"{name}@{config.revision}"
+        try:
+            ref = ModelRef.parse(name)
+            if ref.scheme is Scheme.S3:
+                check_allowed(
+                    f"{ref}/",
+                    own_bucket=self._settings.s3_bucket,
+                    allowed=self._settings.s3_allowed_prefixes,
+                    field="model",
+                )
+        except InvalidRequest as error:
+            reason = f"the adapter names {config.base!r} as its base: {error.detail}"
+            raise JobFailure("model_not_found", reason, field="model") from None
+        return ref
+
     def _local(self, ref: ModelRef) -> Path:
         if not self._settings.allow_file_models:
             raise JobFailure(
@@ -76,6 +134,21 @@ class ModelFiles:
         if not folder.is_dir():
             raise _missing(ref, "there is no such folder on the worker's host")
         return folder
+
+    def pinned_base(self, tenant: str, ref: ModelRef) -> ModelRef:
+        """The reference with what it stands for now: a commit of the hub, a version of the registry.
+
+        Raises:
+            JobFailure: there is no such model (``model_not_found``).
+            Unavailable: hub or store are away.
+        """
+        if ref.scheme is not Scheme.REGISTRY:
+            return self.pin(ref)
+        try:
+            found = self._registry.resolve(tenant, ref.location, ref.revision)
+        except NotFound as error:
+            raise _missing(ref, error.detail) from None
+        return ModelRef(Scheme.REGISTRY, found.name, found.version)
 
     def pin(self, ref: ModelRef) -> ModelRef:
         """The reference with its hub revision fixed to a commit; others name a version or a place already.

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import orjson
 import structlog
 
 from jobs.errors import InvalidRequest, JobFailure, Unavailable
@@ -21,12 +22,12 @@ from jobs.plan import Plan
 from nlp.cache import ModelCache
 from storage.objects import ObjectMissing
 from storage.parts import DamagedPart
-from storage.submission import SubmittedJob
+from storage.submission import SubmittedJob, object_or_none
 from workers.committing import Committer
 from workers.computing import OpenJob, RangeComputer, Work
 from workers.failing import fail_job, kind_faults
 from workers.lease import JobStopped, Lease, LeaseLost, give_back
-from workers.model_files import ModelFiles
+from workers.model_files import ModelFiles, Source
 from workers.presence import Presence
 from workers.runtime import Runtime
 
@@ -187,11 +188,20 @@ class ModelWorker:
                 "worker_lost", f"{before} workers ended while they made ready for this job"
             )
 
+    def _settled(self, names: JobNames, base: ModelRef) -> ModelRef:
+        """The base of the job's adapter: what the first worker that asked found it to stand for."""
+        store = self._runtime.store
+        known = object_or_none(store, names.base)
+        if known is None:
+            pinned = str(self._files.pinned_base(names.tenant, base))
+            store.put_once(names.base, orjson.dumps({"ref": pinned}))
+            known = store.get(names.base)  # another worker's, where that came first
+        return ModelRef.parse(orjson.loads(known)["ref"])
+
     def _forget_evicted(self) -> None:
         """Let go of jobs whose model the cache gave up: its memory is free only once nobody holds it."""
-        resident = set(self._cache.resident())
         for job_id, opened in list(self._open.items()):
-            if opened.model_key and opened.model_key not in resident:
+            if opened.model_key and not self._cache.holds(opened.model):
                 del self._open[job_id]
 
     def _prepare(self, job_id: str) -> OpenJob:
@@ -208,14 +218,22 @@ class ModelWorker:
             started = time.monotonic()
             plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
             model_key = plan.model or job.model_key
-            folder = self._files.folder(job.tenant, ModelRef.parse(model_key))
+            source = self._files.source(
+                job.tenant, ModelRef.parse(model_key), lambda base: self._settled(names, base)
+            )
+            if source.adapter is not None and not kind.loads_weights:
+                # Such a kind handles files and computes nothing: the adapter itself is what it asks for.
+                source = Source(key=model_key, folder=source.adapter.folder)
             with kind_faults(kind):
                 how = LoadOptions(device=self._device, precision=params.precision)
-                model = self._cache.get(model_key, kind, folder, how)
+                model = self._cache.get(source.key, kind, source.folder, how, source.adapter)
             self._presence.holding(self._cache.resident())
             facts = {**job.model, "ref": model_key, **model.describe()}
-            self._runtime.ledger.jobs.set_model(job_id, facts)
+            if source.adapter is not None:
+                facts["base"] = source.key
+            self._runtime.ledger.jobs.set_model(job_id, facts, resident=source.key)
             log.info("model ready", model=model_key, seconds=round(time.monotonic() - started, 1))
+        model.activate()
         with kind_faults(kind):
             state = kind.prepare(model, params, RunContext(device=self._device))
         return OpenJob(job, names, kind, params, model_key, model, state)

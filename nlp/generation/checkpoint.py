@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +65,22 @@ class Checkpoint:
             ends=ends,
             pad=pad if pad is not None else min(ends, default=0),
         )
+
+    def taught(self, adapter: Path) -> Checkpoint:
+        """The same with the tokenizer that came with an adapter, which may bring a chat format of its own.
+
+        Raises:
+            JobFailure: ``model_unsupported``, it has other tokens than the base.
+        """
+        if not (adapter / "tokenizer_config.json").is_file():
+            return self
+        tokenizer = load_tokenizer(adapter)
+        if tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise JobFailure(
+                "model_unsupported",
+                "The adapter cannot be used: its tokenizer has other tokens than that of its base.",
+            )
+        return replace(self, tokenizer=tokenizer)
 
     @property
     def is_seq2seq(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from jobs.rows import RowFailure
 from nlp.generation.decoding import Decoding, Prompt, Written
@@ -44,6 +45,11 @@ class GenerationEngine(ABC):
             TextmillError: the fault lies with the job and not with a prompt.
             Exception: the device is lost, or ``done`` raised.
         """
+
+    @property
+    def network(self) -> Any:
+        """The transformers model whose layers compute, for adapters; None where there is none."""
+        return None
 
     def check(self, decoding: Decoding) -> None:  # noqa: B027  (most engines can do everything)
         """Whether the engine can do all of this.

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from transformers import PretrainedConfig
 
+from jobs.errors import JobFailure
 from jobs.kinds import LoadedModel, LoadOptions
 from jobs.rows import RowFailure
+from nlp.adapters import AdaptedBase, Adapter
 from nlp.generation.checkpoint import Checkpoint
 from nlp.generation.decoding import Generated, Prompt, Written
 from nlp.generation.engine import Done, GenerationEngine
@@ -24,6 +26,8 @@ class GeneratorModel(LoadedModel):
         self.checkpoint = checkpoint  #: tokenizer and configurations
         self.engine = engine
         self._framer = Framer(checkpoint.tokenizer, chats=self.chats, closes=checkpoint.is_seq2seq)
+        self._base: AdaptedBase | None = None  # once there are adapters over it
+        self._adapter: Adapter | None = None
 
     @classmethod
     def load(cls, files: Path, how: LoadOptions) -> GeneratorModel:
@@ -35,9 +39,29 @@ class GeneratorModel(LoadedModel):
         checkpoint = Checkpoint.read(files)
         return cls(checkpoint, make_engine(checkpoint, how))
 
+    def adapted(self, adapter: Path, files: Path) -> GeneratorModel:
+        if self.engine.network is None:
+            return cast(GeneratorModel, super().adapted(adapter, files))
+        if self._base is None:
+            self._base = AdaptedBase(self.engine.network)
+        loaded = self._base.load(adapter)
+        if loaded.own:
+            name = min(loaded.own)
+            raise JobFailure(
+                "model_unsupported",
+                f"The adapter cannot be used: it has weights beside the changes of layers: {name}.",
+            )
+        twin = GeneratorModel(self._checkpoint.taught(adapter), self.engine)
+        twin._base, twin._adapter = self._base, loaded
+        return twin
+
+    def activate(self) -> None:
+        if self._base is not None:
+            self._base.use(self._adapter)
+
     @property
     def memory_bytes(self) -> int:
-        return self.engine.memory_bytes
+        return self.engine.memory_bytes if self._adapter is None else self._adapter.memory_bytes
 
     def describe(self) -> Mapping[str, Any]:
         engine = self.engine

@@ -70,6 +70,10 @@ class PaddedEngine(GenerationEngine):
         pack_linears(self.model, try_out)
 
     @property
+    def network(self) -> Any:
+        return self.model
+
+    @property
     def precision(self) -> str:
         return dtype_name(self.model.dtype)
 

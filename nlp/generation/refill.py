@@ -8,6 +8,7 @@ sequences move together. What all prompts begin with, such as an instruction, is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -65,6 +66,10 @@ class RefillEngine(GenerationEngine):
             return padded
         padded.pack()
         return cls(padded, network, bytes_per_token, Chooser(padded.checkpoint.ends, penalty))
+
+    @property
+    def network(self) -> Any:
+        return self._padded.network
 
     @property
     def precision(self) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import orjson
 from pydantic import Field
 
 from jobs.kinds import Kind, KindParams, LoadedModel, LoadOptions, RunContext
 from jobs.outtake.columns import ColumnType
 from jobs.rows import ModelProduct, Outcome, Row, Success
+from nlp.adapter_files import AdapterConfig
+from nlp.files import is_adapter, read_json
 
 
 class ImportParams(KindParams):
@@ -29,17 +30,18 @@ class _Folder(LoadedModel):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config: Mapping[str, Any] = orjson.loads((folder / "config.json").read_bytes())
+        self.config: Mapping[str, Any] = read_json(folder / "config.json") or {}
+        self.base = AdapterConfig.read(folder).base if is_adapter(folder) else None
 
     @property
     def memory_bytes(self) -> int:
         return 0
 
     def describe(self) -> Mapping[str, Any]:
-        return {
-            "engine": "none",
-            "architecture": next(iter(self.config.get("architectures") or []), None),
-        }
+        architecture = next(iter(self.config.get("architectures") or []), None)
+        if self.base is not None:
+            return {"engine": "none", "architecture": "LoRA adapter", "base": self.base}
+        return {"engine": "none", "architecture": architecture}
 
 
 class ImportModel(Kind):

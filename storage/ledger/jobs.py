@@ -162,9 +162,13 @@ class JobTable:
         with ledger_faults():
             return cast("set[str]", self._client.redis.smembers("active"))
 
-    def set_model(self, job_id: str, model: dict[str, Any]) -> None:
-        """Say what the job's model turned out to be: ``ref`` as pinned, and facts for its ``model`` block."""
-        self._client.call("set_model", job_id, _dumps(model), str(model["ref"]))
+    def set_model(self, job_id: str, model: dict[str, Any], *, resident: str | None = None) -> None:
+        """Say what the job's model turned out to be: ``ref`` as pinned, and facts for its ``model`` block.
+
+        Args:
+            resident: what workers hold that need load no model for this job; by default ``ref``.
+        """
+        self._client.call("set_model", job_id, _dumps(model), resident or str(model["ref"]))
 
     def cancel(self, job_id: str) -> tuple[bool, Status]:
         """Decide that a job is cancelled; whether this call did it, and the status after it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from jobs.errors import JobFailure, Unavailable
 from jobs.kinds import KindRegistry
 from jobs.modelref import ModelRef
 from jobs.settings import Settings
+from nlp.cache import AdapterFiles
 from server.connect import Connections
 from tests.integration.models.hub import REPO, Hub, serving
-from workers.model_files import ModelFiles
+from workers.model_files import ModelFiles, Source
 from workers.runtime import Runtime
 
 TENANT = "default"
@@ -166,3 +168,78 @@ def test_pickles_are_refused(settings_env: dict[str, str], tmp_path: Path, model
     with pytest.raises(JobFailure) as failure:
         fetch(at, f"file:{model}")
     assert failure.value.failure_code == "model_unsafe"
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """A folder that looks like an adapter; :func:`based_on` says over what."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file({"weight": ones(2)}, folder / "adapter_model.safetensors")
+    return folder
+
+
+def based_on(adapter: Path, base: str | None, **more: object) -> str:
+    facts = {"peft_type": "LORA", "lora_alpha": 8, "base_model_name_or_path": base, **more}
+    (adapter / "adapter_config.json").write_text(json.dumps(facts))
+    return f"file:{adapter}"
+
+
+def source(at: Runtime, ref: str) -> Source:
+    return ModelFiles(at).source(TENANT, ModelRef.parse(ref), lambda base: base)
+
+
+def test_an_adapter_comes_with_its_base(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, adapter: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_ALLOW_FILE_MODELS="true")
+    plain = source(at, f"file:{model}")
+    assert (plain.key, plain.folder, plain.adapter) == (f"file:{model}", model, None)
+    ref = based_on(adapter, f"file:{model}")
+    found = source(at, ref)
+    assert (found.key, found.folder) == (f"file:{model}", model)
+    assert found.adapter == AdapterFiles(key=ref, folder=adapter)
+    version = at.registry.publish(TENANT, "base", model, source="test", facts={})
+    for base, asked in (("base", "registry:base"), ("anything", "registry:base")):
+        based_on(adapter, base)
+        if base == "anything":  # what Textmill wrote itself says it better
+            (adapter / "textmill.json").write_text('{"base": "registry:base"}')
+        assert source(at, ref).key == asked
+    pinned = ModelFiles(at).pinned_base(TENANT, ModelRef.parse("registry:base"))
+    assert str(pinned) == f"registry:base@{version.version}"
+
+
+def test_a_base_is_held_to_the_rules_for_any_reference(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, adapter: Path
+) -> None:
+    at = runtime(
+        settings_env, tmp_path / "cache", TEXTMILL_S3_ALLOWED_PREFIXES="s3://corpora/models/"
+    )
+    at.registry.publish("other", "secret", model, source="test", facts={})
+    based_on(adapter, f"file:{model}")
+
+    def refused(base: str | None, **more: object) -> JobFailure:
+        (adapter / "textmill.json").unlink(missing_ok=True)
+        based_on(adapter, base, **more)
+        version = at.registry.publish(TENANT, "adapter", adapter, source="test", facts={})
+        with pytest.raises(JobFailure) as caught:
+            source(at, f"registry:adapter@{version.version}")
+        return caught.value
+
+    assert refused(f"file:{model}").failure_code == "model_forbidden"
+    own = settings_env["TEXTMILL_S3_BUCKET"]
+    for prefix in (
+        f"s3://{own}/tenants/other/models/secret/",
+        "s3://corpora/else/",
+        "/etc",
+        "a/b/c",
+    ):
+        failure = refused(prefix)
+        assert failure.failure_code == "model_not_found"
+        assert "the adapter names" in failure.detail
+    assert refused("registry:secret").failure_code == "model_not_found"
+    assert refused("secret").failure_code == "model_not_found"
+    version = at.registry.resolve(TENANT, "adapter", None)
+    nested = refused(f"registry:adapter@{version.version}")
+    assert "is an adapter itself" in nested.detail
+    assert refused(None).failure_code == "model_unsupported"
