@@ -51,7 +51,7 @@ class GeneratorModel(LoadedModel):
                 "model_unsupported",
                 f"The adapter cannot be used: it has weights beside the changes of layers: {name}.",
             )
-        twin = GeneratorModel(self._checkpoint.taught(adapter), self.engine)
+        twin = GeneratorModel(self.checkpoint.taught(adapter), self.engine)
         twin._base, twin._adapter = self._base, loaded
         return twin
 

@@ -20,14 +20,14 @@ from nlp.generation.model import GeneratorModel
 from nlp.generation.padded import PaddedEngine
 from nlp.generation.refill import RefillEngine
 from nlp.prompts import summary_prompt
-from tests.unit.nlp.tinymodels import CPU, TEXTS
+from tests.unit.nlp.tinymodels import EXACT, TEXTS
 from tests.unit.nlp.writers import FAMILIES, OTHERS, ids_of, plainly, save_writer, some_prompts
 
 Folder = tuple[str, Path]
 
 
 def engine_of(folder: Path) -> GenerationEngine:
-    return make_engine(Checkpoint.read(folder), CPU, "exact")
+    return make_engine(Checkpoint.read(folder), EXACT)
 
 
 def refill_of(folder: Path, *, slots: int) -> RefillEngine:
@@ -223,7 +223,7 @@ def test_cut_says_whether_the_model_was_still_writing(llama: Path) -> None:
 
 
 def test_a_real_model_writes_what_it_writes_alone(smollm2: Path) -> None:
-    model = GeneratorModel.load(smollm2, CPU, "exact")
+    model = GeneratorModel.load(smollm2, EXACT)
     frame = model.frame(summary_prompt("sentence", None, None))
     decoding = Decoding(max_tokens=24)
     texts = [TEXTS[0], TEXTS[2], " ".join(TEXTS[3:]), TEXTS[5], TEXTS[6]]
