@@ -29,16 +29,38 @@ _DEVICE_LOST = ("cuda error", "cuda driver error", "device-side assert", "nccl e
 _LEAST_SHARE = 8
 
 
-@dataclass
-class TokenBudget:
-    """How many padded tokens one batch may hold. Shrinks when the device runs out of memory."""
+#: Batches that must fit, one after another, before a larger one is tried again.
+_PATIENCE = 100
 
-    tokens: int
-    max_rows: int | None = None
+
+class TokenBudget:
+    """How many padded tokens one batch may hold. Shrinks when the device runs out of memory.
+
+    It grows again, for memory may have been short for a moment only; at most to what it was in the beginning.
+
+    Args:
+        tokens: of a batch, to begin with.
+    """
+
+    def __init__(self, tokens: int, max_rows: int | None = None) -> None:
+        self.tokens = tokens
+        self.max_rows = max_rows
+        self._most = tokens
+        self._fitted = 0
 
     def shrink(self, cost: int) -> None:
         """Halve: a batch of ``cost`` padded tokens did not fit."""
         self.tokens = max(1, min(self.tokens, cost) // 2)
+        self._fitted = 0
+
+    def fitted(self) -> None:
+        """A batch fitted. After many the budget is doubled: one that fails again costs little then."""
+        if self.tokens == self._most:
+            return
+        self._fitted += 1
+        if self._fitted >= _PATIENCE:
+            self.tokens = min(self._most, 2 * self.tokens)
+            self._fitted = 0
 
 
 def plan_batches(
@@ -114,6 +136,8 @@ def run_batches(
                     middle = len(batch) // 2
                     waiting += [batch[middle:], batch[:middle]]
                     continue
+            else:
+                budget.fitted()
             results.update(zip(batch, outcome, strict=True))
             done(batch)
     return [results[position] for position in range(len(lengths))]

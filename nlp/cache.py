@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import structlog
+
 from jobs.devices import Device
 from jobs.errors import JobFailure
 from jobs.kinds import Kind, LoadedModel, LoadOptions, Precision
 from nlp.batching import is_out_of_memory, release_memory
 from nlp.files import file_bytes, weight_count
+
+log = structlog.get_logger(__name__)
 
 #: Bytes of a weight in formats that are named.
 _SIZES: Mapping[Precision, int] = {"exact": 4, "fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
@@ -153,6 +157,9 @@ class ModelCache:
         with self._state:
             self._models[slot] = held
             self._touch(slot)
+        log.info(
+            "model loaded", model=slot.key, adapter=slot.adapter, kind=slot.kind, bytes=held.bytes
+        )
         return held
 
     def _load(self, load: Callable[[], LoadedModel], clear: Callable[[], None]) -> LoadedModel:

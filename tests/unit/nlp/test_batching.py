@@ -95,6 +95,28 @@ def test_memory_shortage_halves_the_budget_for_later_batches_too() -> None:
     assert budget.tokens == 20
 
 
+def test_the_budget_grows_again_when_memory_was_short_for_a_moment() -> None:
+    short = True
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        if short and len(batch) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")
+        return list(batch)
+
+    budget = TokenBudget(80)
+    run_batches([10] * 12, compute, budget, lambda _: None)
+    assert budget.tokens == 10
+    run_batches([10] * 80, compute, budget, lambda _: None)
+    assert budget.tokens == 10, "not yet: a batch that fails again is work done twice"
+    run_batches([10] * 30, compute, budget, lambda _: None)
+    assert budget.tokens == 20
+    short = False
+    run_batches([10] * 250, compute, budget, lambda _: None)
+    assert budget.tokens == 40
+    run_batches([10] * 4000, compute, budget, lambda _: None)
+    assert budget.tokens == 80, "as in the beginning, and never more"
+
+
 def test_what_the_caller_raises_between_batches_passes_through() -> None:
     class Cancelled(Exception):
         pass

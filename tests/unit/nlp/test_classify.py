@@ -270,3 +270,28 @@ def test_blank_rows_are_found_while_planning() -> None:
     assert failure is not None
     assert failure.code == "empty_text"
     assert KIND.check(Row(0, "text"), ClassifyParams()) is None
+
+
+def test_an_encoder_out_of_memory_goes_on_in_smaller_batches(
+    heads: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = KIND.load(heads / "topic", EXACT)
+    rows = rows_of([f"{text} {n}" for n in range(8) for text in TEXTS] + ["far too long " * 20])
+    expected = outputs(run(model, {}, rows, context))
+    plain, sizes = EncoderModel.logits, list[int]()
+
+    def short(self: EncoderModel, batch: Any) -> torch.Tensor:
+        sizes.append(sum(map(len, batch)))
+        if sizes[-1] > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return plain(self, batch)
+
+    monkeypatch.setattr(EncoderModel, "logits", short)
+    *good, last = run(model, {}, rows, context)
+    assert isinstance(last, RowFailure)
+    assert last.code == "out_of_memory"
+    for found, wanted in zip(outputs(good), expected[:-1], strict=True):
+        assert score_map(found) == pytest.approx(score_map(wanted), abs=1e-4)
+    assert max(sizes) > 60 >= sizes[-1]
+    failures = sum(size > 60 for size in sizes)
+    assert failures <= 8, "each failure halves"
