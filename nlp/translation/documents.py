@@ -69,7 +69,7 @@ class Document:
         if self._failure:
             return {}
         return {
-            (place, number): text.strip()
+            (place, number): text[slice(*_body(text))]
             for place in self._broken
             for number, text in self._between_spans(place)
         }
@@ -121,9 +121,15 @@ class Document:
                 yield number, piece
 
 
+def _body(piece: str) -> tuple[int, int]:
+    """Where the words of a piece begin, behind a comma that followed a span, and where they end."""
+    start = next((place for place, one in enumerate(piece) if one.isalnum()), 0)
+    return start, len(piece.rstrip())
+
+
 def _with_margins(piece: str, translation: str | None) -> str:
-    """A translation between the white space that stood around the original; None: the original."""
+    """A translation between what stood around the words of the original; None: the original."""
     if translation is None:
         return piece
-    start = len(piece) - len(piece.lstrip())
-    return f"{piece[:start]}{translation}{piece[len(piece.rstrip()) :]}"
+    start, stop = _body(piece)
+    return f"{piece[:start]}{translation}{piece[stop:]}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from minio import Minio
 
 from tests.integration.stack.dialogue import jsonl
 from tests.integration.stack.running import RunningStack, command
+from tests.unit.translation.translators import save_marian
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,6 +66,33 @@ def test_from_submission_to_results(textmill: Shell, tmp_path: Path) -> None:
     textmill("watch", job["id"])
 
 
+def test_a_translation_from_a_model_in_the_store(
+    textmill: Shell, s3: Minio, folder: str, tmp_path: Path
+) -> None:
+    model = save_marian(tmp_path / "model", targets=["deu", "fra"])
+    for path in model.iterdir():
+        s3.fput_object("corpora", f"{folder}marian/{path.name}", str(path))
+    ref = f"s3://corpora/{folder}marian"
+    rows = [
+        {"text": "The parcel came two days late.\n\n- Ask {name}! See https://x.org/a."},
+        {"text": "Lovely colours!", "target_lang": "fr"},
+        {"text": "12:30", "target_lang": "xx"},
+    ]
+    (tmp_path / "in.jsonl").write_bytes(jsonl(rows))
+    command = ["submit", "translate", "--model", ref, "--input", "in.jsonl"]
+    options = ["-p", "target_lang=de", "-p", "max_tokens=12", "-p", "precision=exact"]
+    job = answer(textmill(*command, *options, "--wait", "-o", "out.jsonl", "--json"))
+    assert (job["status"], job["request_counts"]["failed"]) == ("completed", 1)
+    results = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["output"]["target_lang"] for row in results] == ["de", "fr"]
+    whole = results[0]["output"]["translation"]
+    assert re.search(r"^.+\n\n- .*\{name\}.*https://x\.org/a.*$", whole)
+    (error,) = textmill("errors", job["id"]).stdout.splitlines()
+    assert json.loads(error)["error"]["code"] == "language_unsupported"
+    wrong = textmill(*command, "-p", "target_lang=ja", "--wait", expect=1)
+    assert "deu, fra" in wrong.stderr
+
+
 def test_a_job_that_fails_gives_status_1(textmill: Shell, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("good\nbad\n")
     options = ["--input", "in.txt", "-p", "fail_on=bad", "--max-errors", "0"]
@@ -98,7 +128,9 @@ def test_files(textmill: Shell, tmp_path: Path) -> None:
 
 def test_what_the_server_has(textmill: Shell) -> None:
     kinds = answer(textmill("kinds", "--json"))["data"]
-    assert {"classify", "summarize", "import_model", "echo"} <= {kind["name"] for kind in kinds}
+    assert {"classify", "summarize", "translate", "import_model", "echo"} <= {
+        kind["name"] for kind in kinds
+    }
     assert "Give each text back" in textmill("kinds").stdout
     roles = {worker["role"] for worker in answer(textmill("workers", "--json"))["data"]}
     assert roles == {"model", "control", "scheduler"}

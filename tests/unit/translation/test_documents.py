@@ -110,13 +110,13 @@ def test_lost_markers_are_made_up_for_in_a_second_call(
     ticks: list[int] = []
     made = run(
         model,
-        rows_of(["Four {a}  five {b}.", "Six."]),
+        rows_of(["Four {a},  five {b}.", "Six."]),
         replace(CONTEXT, tick=ticks.append),
     )
     assert [one.output["translation"] for one in made if isinstance(one, Success)] == [
-        "FOUR {a}  FIVE {b}.", "SIX.",
+        "FOUR {a},  FIVE {b}.", "SIX.",
     ]  # fmt: skip
-    assert engine.calls == [["Four %1  five %2.", "Six."], ["Four", "five"]]
+    assert engine.calls == [["Four %1,  five %2.", "Six."], ["Four", "five"]]
     assert sum(ticks) == 2
 
 
