@@ -15,6 +15,7 @@ from bench.entry import Entry, merge
 from bench.machine import describe_machine
 from bench.memory import memory
 from bench.overhead import overhead
+from bench.summarize import summarize
 from bench.table import show
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -23,6 +24,7 @@ RESULTS = Path(__file__).parent / "results.json"
 BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
     "memory": memory,
     "overhead": overhead,
+    "summarize": summarize,
 }
 
 
