@@ -21,6 +21,8 @@ from nlp.generation.slots import SlotCache
 
 #: The name under which transformers knows the function.
 NAME = "textmill_slots"
+#: Slots that are attended together while one token is added to each, on a CPU.
+_DECODE_GROUP = 16
 #: What attention functions are told beside what this one understands; harmless where they say nothing.
 _FOREIGN = ("softcap", "position_bias", "s_aux", "head_mask")
 
@@ -50,11 +52,11 @@ class Step(ABC):
         """
         keys, values = self._cache.layer(layer, heads.key, heads.value)
         if window not in self._masks:
-            self._masks[window] = self._mask(window, heads.query.device)
+            self._masks[window] = self._mask(window, heads.query.device, heads.query.dtype)
         return self._attend(heads, keys, values, self._masks[window])
 
     @abstractmethod
-    def _mask(self, window: int | None, device: torch.device) -> Any:
+    def _mask(self, window: int | None, device: torch.device, dtype: torch.dtype) -> Any:
         """Made once for all layers with this window."""
 
     @abstractmethod
@@ -79,7 +81,7 @@ class Prefill(Step):
         self._lengths = lengths
         self._start = start
 
-    def _mask(self, window: int | None, device: torch.device) -> Tensor | None:
+    def _mask(self, window: int | None, device: torch.device, dtype: torch.dtype) -> Tensor | None:
         """Of the longest sequence: a shorter one's is its upper left corner. None: plainly causal."""
         longest = max(self._lengths)
         whole = self._start + longest
@@ -87,7 +89,7 @@ class Prefill(Step):
             return None
         own = torch.arange(self._start, whole, device=device).unsqueeze(1)
         other = torch.arange(whole, device=device).unsqueeze(0)
-        return _visible(own, other, window)
+        return _weights(_visible(own, other, window), dtype)
 
     def _attend(self, heads: Heads, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = heads.query, heads.key, heads.value
@@ -100,50 +102,65 @@ class Prefill(Step):
             whole = self._start + length
             keys[slot, :, self._start : whole] = key[:, tokens]
             values[slot, :, self._start : whole] = value[:, tokens]
-            # Query heads that share keys stand behind one another, as more tokens of one head.
             made = scaled_dot_product_attention(
-                query[:, tokens] if mask is None else _stacked(query[:, tokens], key.shape[0]),
-                keys[slot, :, :whole] if mask is not None else key[:, tokens],
-                values[slot, :, :whole] if mask is not None else value[:, tokens],
-                attn_mask=None if mask is None else mask[:length, :whole].repeat(groups, 1),
+                query[None, :, tokens],
+                keys[None, slot, :, :whole],
+                values[None, slot, :, :whole],
+                attn_mask=None if mask is None else mask[:length, :whole],
                 is_causal=mask is None,
                 scale=heads.scaling,
-                enable_gqa=mask is None and groups > 1,
+                enable_gqa=groups > 1,
             )
-            attended[tokens] = made.reshape(query.shape[0], length, -1).transpose(0, 1)
+            attended[tokens] = made[0].transpose(0, 1)
         return attended
 
 
 class Decode(Step):
     """One token of each of the first slots.
 
+    Neighbouring slots are attended in groups, each as far as its own longest sequence reaches: on a CPU many slots
+    at once gain nothing, and short sequences would pay for long ones.
+
     Args:
         positions: of the tokens, which is how many tokens their slots hold already.
     """
 
-    def __init__(self, cache: SlotCache, positions: Tensor, longest: int) -> None:
+    def __init__(self, cache: SlotCache, positions: Sequence[int], device: torch.device) -> None:
         super().__init__(cache)
-        self._positions = positions
-        self._rows = torch.arange(len(positions), device=positions.device)
-        self._whole = longest + 1
+        self.positions = torch.tensor(positions, device=device)
+        self._rows = torch.arange(len(positions), device=device)
+        size = _DECODE_GROUP if device.type == "cpu" else len(positions)
+        self._groups = [
+            (slice(first, first + size), max(positions[first : first + size]) + 1)
+            for first in range(0, len(positions), size)
+        ]
 
-    def _mask(self, window: int | None, device: torch.device) -> Tensor:
-        other = torch.arange(self._whole, device=device).unsqueeze(0)
-        return _visible(self._positions.unsqueeze(1), other, window)[:, None, None]
+    def _mask(self, window: int | None, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        masks = []
+        for slots, whole in self._groups:
+            other = torch.arange(whole, device=device).unsqueeze(0)
+            visible = _visible(self.positions[slots].unsqueeze(1), other, window)
+            masks.append(_weights(visible, dtype)[:, None, None])
+        return masks
 
-    def _attend(self, heads: Heads, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, heads: Heads, keys: Tensor, values: Tensor, mask: list[Tensor]) -> Tensor:
         query, key, value = heads.query, heads.key, heads.value
-        rows = len(self._positions)
-        keys[self._rows, :, self._positions] = key.transpose(0, 1)
-        values[self._rows, :, self._positions] = value.transpose(0, 1)
-        made = scaled_dot_product_attention(
-            query.transpose(0, 1).reshape(rows, key.shape[0], -1, query.shape[-1]),
-            keys[:rows, :, : self._whole],
-            values[:rows, :, : self._whole],
-            attn_mask=mask,
-            scale=heads.scaling,
-        )
-        return made.reshape(rows, query.shape[0], -1)
+        rows = len(self.positions)
+        keys[self._rows, :, self.positions] = key.transpose(0, 1)
+        values[self._rows, :, self.positions] = value.transpose(0, 1)
+        # Query heads that share keys stand behind one another, as more tokens of one head.
+        stacked = query.transpose(0, 1).reshape(rows, key.shape[0], -1, query.shape[-1])
+        made = [
+            scaled_dot_product_attention(
+                stacked[slots],
+                keys[:rows][slots, :, :whole],
+                values[:rows][slots, :, :whole],
+                attn_mask=weights,
+                scale=heads.scaling,
+            )
+            for (slots, whole), weights in zip(self._groups, mask, strict=True)
+        ]
+        return torch.cat(made).reshape(rows, query.shape[0], -1)
 
 
 def slot_attention(
@@ -182,5 +199,6 @@ def _visible(own: Tensor, other: Tensor, window: int | None) -> Tensor:
     return visible if window is None else visible & (other > own - window)
 
 
-def _stacked(query: Tensor, heads: int) -> Tensor:
-    return query.reshape(heads, -1, query.shape[-1])
+def _weights(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the products of queries and keys; made of truth values once, not anew in every layer."""
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, -torch.inf)

@@ -59,9 +59,8 @@ class SlotNetwork:
 
     def decode(self, cache: SlotCache, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """Go on with one token in each of the first slots; logits ``[slots, vocabulary]``."""
-        places = torch.tensor(positions, device=self._device)
-        step = Decode(cache, places, max(positions))
-        return self._logits(torch.tensor(tokens), places, None, step)
+        step = Decode(cache, positions, self._device)
+        return self._logits(torch.tensor(tokens), step.positions, None, step)
 
     def _logits(self, ids: Tensor, positions: Tensor, last: Tensor | None, step: Step) -> Tensor:
         made = self._model(
