@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -25,9 +26,29 @@ def count_characters(texts: Sequence[str]) -> list[int]:
     return [len(text) for text in texts]
 
 
-@given(st.text(alphabet="aB .!?\n-。\"'", max_size=200))
-def test_sentences_joined_are_the_text(text: str) -> None:
+@given(
+    st.text(alphabet="aBé .!?\n\r\t-。।\"'“”()\u00a0\u2003\u2028\u0301😀", max_size=80),
+    st.sampled_from(["en", "de", "fr", "ja", "hi", "ar", "ru", "el", "fil", "gsw", "yue"]),
+)
+def test_sentences_joined_are_the_text(text: str, language: str) -> None:
+    assert "".join(split_sentences(text, language)) == text
+
+
+def test_odd_white_space() -> None:
+    # Without the care taken of it, version 1.0.32 of the segmenter panics on this.
+    assert "".join(split_sentences("A\u00a0.")) == "A\u00a0."
+
+
+def test_long_lines_take_time_in_proportion() -> None:
+    text = "“a. " * 100_000
+    started = time.perf_counter()
     assert "".join(split_sentences(text)) == text
+    assert time.perf_counter() - started < 20  # seconds; as one stretch it would take over a minute
+
+
+def test_rules_of_a_language() -> None:
+    text = "Am 3. Mai bin ich da. Gut."
+    assert split_sentences(text, "de") == ["Am 3. Mai bin ich da. ", "Gut."]
 
 
 @pytest.mark.parametrize(
