@@ -70,14 +70,16 @@ class Summarizer:
         self._style: Style | None = options.style or (None if model.is_seq2seq else "sentence")
         max_tokens = options.max_tokens or MAX_TOKENS[self._style or "sentence"]
         self._frame = _frame(model, options, self._style)
+        if model.is_seq2seq and max_tokens >= model.answer:
+            raise _does_not_fit(
+                f"The model writes at most {model.answer - 1} tokens: expected no more than that."
+            )
         taken = len(self._frame) + (0 if model.is_seq2seq else max_tokens)
         self._room = min(model.context - taken, _MAX_PIECE)
-        if self._room < _MIN_PIECE or max_tokens >= model.answer:
-            raise JobFailure(
-                "invalid_params",
+        if self._room < _MIN_PIECE:
+            raise _does_not_fit(
                 f"An answer of {max_tokens} tokens and an instruction of {len(self._frame)} leave no room for "
-                f"text: the model takes {model.context} tokens.",
-                field="params.max_tokens",
+                f"text: the model takes {model.context} tokens."
             )
         self._decoding = Decoding(
             max_tokens=max_tokens,
@@ -87,6 +89,7 @@ class Summarizer:
             seed=options.seed,
             no_loops=not model.is_seq2seq,
         )
+        model.engine.check(self._decoding)
         # A quarter of what one piece may hold, so that each round makes documents shorter.
         within = max(8, min(max_tokens, self._room // 4))
         self._decoding_pieces = replace(self._decoding, max_tokens=within, min_tokens=0)
@@ -201,6 +204,10 @@ def _frame(model: GeneratorModel, options: SummaryOptions, style: Style | None) 
     elif prefix is None:
         prefix = "summarize: " if is_t5 else ""
     return model.frame(prefix if TEXT in prefix else f"{prefix} {TEXT}")
+
+
+def _does_not_fit(why: str) -> JobFailure:
+    return JobFailure("invalid_params", why, field="params.max_tokens")
 
 
 def _never_shorter() -> RowFailure:

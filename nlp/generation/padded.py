@@ -126,6 +126,10 @@ class PaddedEngine(GenerationEngine):
             ids[row, place] = torch.tensor(prompt.ids)
             mask[row, place] = 1
         inputs = {"input_ids": ids, "attention_mask": mask}
+        if self.checkpoint.config.model_type == "led":
+            # Trained so: all tokens see the first one, and it sees all (https://arxiv.org/abs/2004.05150).
+            inputs["global_attention_mask"] = torch.zeros_like(ids)
+            inputs["global_attention_mask"][:, 0] = 1
         start = 0 if is_seq2seq else longest
         if is_seq2seq:
             begun = [self._start_id(), *(forced if len(forced) > 1 else ())]
