@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.entry import Entry
-from jobs.kinds import RunContext
+from jobs.kinds import LoadOptions, RunContext
 from jobs.rows import Outcome, Row, Success
 from nlp.kinds.summarize import Summarize, SummarizeParams
 from nlp.prompts import summary_prompt
@@ -56,7 +56,7 @@ class Ours:
         self._kind = Summarize()
         self._params = SummarizeParams(max_tokens=_MAX_TOKENS, style="sentence")
         self._context = RunContext(device=find_devices("auto")[0])
-        self.model = self._kind.load(folder, self._context.device, "auto")
+        self.model = self._kind.load(folder, LoadOptions(device=self._context.device))
         self._state = self._kind.prepare(self.model, self._params, self._context)
         self.prompt_tokens = 0.0  # of a text in the last run, on average
 
