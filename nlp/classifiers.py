@@ -13,7 +13,7 @@ from jobs.errors import JobFailure
 from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
 from nlp.batching import TokenBudget, run_batches
-from nlp.encoder import EncoderModel, Tokens, finite_rows
+from nlp.encoder import EncoderModel, finite_rows
 from nlp.labels import Method, Selection, entailment_scores
 
 #: Padded tokens of a batch, by type of device.
@@ -21,6 +21,9 @@ _BUDGET = {"cpu": 4096, "cuda": 65_536}
 #: Cosines are multiplied by this before the softmax, that is a temperature of 0.05: the scale that
 #: sentence encoders of this family are trained with (sentence-transformers, MultipleNegativesRankingLoss).
 _COSINE_SCALE = 20.0
+
+#: Rows of a window whose pairs show whether a quick way of computing is right.
+_SETTLING_ROWS = 8
 
 
 class Classifier(ABC):
@@ -50,14 +53,15 @@ class Classifier(ABC):
         self,
         rows: Sequence[Row],
         context: RunContext,
-        forward: Callable[[Sequence[Tokens]], Tensor],
         scores: Callable[[Tensor], Tensor],
     ) -> list[Outcome]:
-        """Run each text by itself: ``forward`` gives a vector a text, ``scores`` one score a label."""
-        tokens = self.model.tokenize([row.text for row in rows])
+        """Run each text by itself: ``scores`` makes of the texts' vectors one score a label."""
+        tokens = self.model.tokenizer.whole([row.text for row in rows])
+        self.model.settle(tokens)
+        way = self.model.way
 
         def compute(batch: Sequence[int]) -> list[Outcome]:
-            vectors = forward([tokens[position] for position in batch])
+            vectors = way.vectors([tokens[position] for position in batch])
             values = scores(vectors).tolist()
             return [
                 self._success(
@@ -71,7 +75,13 @@ class Classifier(ABC):
             ]
 
         lengths = [len(row) for row in tokens]
-        return run_batches(lengths, compute, self.budget, lambda done: context.tick(len(done)))
+        return run_batches(
+            lengths,
+            compute,
+            self.budget,
+            lambda done: context.tick(len(done)),
+            at_once=way.at_once,
+        )
 
 
 class HeadClassifier(Classifier):
@@ -84,7 +94,7 @@ class HeadClassifier(Classifier):
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         squash = torch.sigmoid if self.selection.multi_label else _softmax
-        return self._run_texts(rows, context, self.model.logits, squash)
+        return self._run_texts(rows, context, squash)
 
 
 class EmbeddingClassifier(Classifier):
@@ -105,10 +115,11 @@ class EmbeddingClassifier(Classifier):
         context: RunContext,
     ) -> None:
         super().__init__(model, labels, selection, context)
-        tokens = model.tokenize(sentences)
+        tokens = model.tokenizer.whole(sentences)
+        model.settle(tokens)
         embeddings = run_batches(
             [len(row) for row in tokens],
-            lambda batch: list(model.embed([tokens[position] for position in batch])),
+            lambda batch: list(model.way.vectors([tokens[position] for position in batch])),
             self.budget,
             lambda _: context.tick(0),
         )
@@ -118,7 +129,7 @@ class EmbeddingClassifier(Classifier):
         self._embeddings = torch.stack([item for item in embeddings if isinstance(item, Tensor)])
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
-        return self._run_texts(rows, context, self.model.embed, self._scores)
+        return self._run_texts(rows, context, self._scores)
 
     def _scores(self, vectors: Tensor) -> Tensor:
         cosines = vectors @ self._embeddings.T
@@ -145,18 +156,18 @@ class NliClassifier(Classifier):
         if places is None:
             raise ValueError("expected a model with entailment and contradiction labels")
         self._entailment, self._contradiction = places
-        self._hypotheses = model.tokenize_parts(sentences)
+        self._hypotheses = model.tokenizer.parts(sentences)
         longest = max(range(len(labels)), key=lambda place: len(self._hypotheses[place]))
-        if len(self._hypotheses[longest]) > model.max_tokens // 2:
+        if len(self._hypotheses[longest]) > model.tokenizer.max_tokens // 2:
             raise JobFailure(
                 "invalid_params",
                 f"The sentence for label {labels[longest][:60]!r} takes more than half of the "
-                f"{model.max_tokens} tokens that the model can read.",
+                f"{model.tokenizer.max_tokens} tokens that the model can read.",
                 field="params.candidate_labels",
             )
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
-        premises = self.model.tokenize_parts([row.text for row in rows])
+        premises = self.model.tokenizer.parts([row.text for row in rows])
         width = len(self.labels)
         unfinished = [width] * len(rows)
         tokens = [0] * len(rows)
@@ -165,12 +176,12 @@ class NliClassifier(Classifier):
         def compute(batch: Sequence[int]) -> list[tuple[float, float] | RowFailure]:
             # Pairs are joined here, a batch at a time: all pairs of a window would fill the memory.
             pairs = [
-                self.model.pair(premises[place // width], self._hypotheses[place % width])
+                self.model.tokenizer.pair(premises[place // width], self._hypotheses[place % width])
                 for place in batch
             ]
             for place, pair in zip(batch, pairs, strict=True):
                 truncated[place // width] |= pair.truncated
-            logits = self.model.logits(pairs)
+            logits = self.model.way.vectors(pairs)
             entails = logits[:, self._entailment].tolist()
             contradicts = logits[:, self._contradiction].tolist()
             return [
@@ -187,9 +198,19 @@ class NliClassifier(Classifier):
 
         lengths = []
         for row, premise in enumerate(premises):
-            ofrow = [self.model.pair_length(premise, hypothesis) for hypothesis in self._hypotheses]
+            ofrow = [
+                self.model.tokenizer.pair_length(premise, hypothesis)
+                for hypothesis in self._hypotheses
+            ]
             tokens[row] = sum(ofrow)
             lengths += ofrow
+        self.model.settle(
+            [
+                self.model.tokenizer.pair(premise, hypothesis)
+                for premise in premises[:_SETTLING_ROWS]
+                for hypothesis in self._hypotheses[:2]
+            ]
+        )
         pairs = run_batches(lengths, compute, self.budget, done)
         outcomes: list[Outcome] = []
         for row in range(len(rows)):

@@ -89,6 +89,7 @@ class Classify(Kind):
         "Label texts with a trained classifier, or zero-shot with your own labels."
     )
     Params: ClassVar[type[KindParams]] = ClassifyParams
+    engines: ClassVar[tuple[str, ...]] = ("torch", "openvino")
     output_columns: ClassVar[Mapping[str, ColumnType]] = {
         "label": "string",
         "score": "double",

@@ -81,7 +81,7 @@ def peft_logits(base: Path, adapter: Path, labels: int, *, merged: bool = False)
 def logits(model: LoadedModel) -> torch.Tensor:
     assert isinstance(model, EncoderModel)
     model.activate()
-    return model.logits(model.tokenize(TEXTS))
+    return model.way.vectors(model.tokenizer.whole(TEXTS))
 
 
 def cached(cache: ModelCache, base: Path, adapter: Path | None) -> LoadedModel:

@@ -16,6 +16,7 @@ from jobs.errors import JobFailure
 from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success
 from nlp.encoder import EncoderModel
+from nlp.encoders.ways import PackedWay
 from nlp.kinds.classify import Classify, ClassifyParams
 from tests.unit.nlp.tinymodels import CPU, EXACT, TEXTS, rows_of, save_classifier
 
@@ -170,7 +171,7 @@ def test_usage_counts_the_tokens_that_were_read(encoder: EncoderModel, context: 
     params = {"candidate_labels": TOPICS}
     short, long = run(encoder, params, rows_of(["good value", "word " * 500]), context)
     assert short.usage.input_tokens == 4
-    assert long.usage.input_tokens == encoder.max_tokens == 256
+    assert long.usage.input_tokens == encoder.tokenizer.max_tokens == 256
 
 
 def test_top_k_and_threshold(encoder: EncoderModel, context: RunContext) -> None:
@@ -192,7 +193,7 @@ def test_no_rows(encoder: EncoderModel, context: RunContext) -> None:
 
 def test_scores_that_are_no_numbers_fail_their_row_only(heads: Path, context: RunContext) -> None:
     model = KIND.load(heads / "topic", EXACT)
-    token = model.tokenize(["Q"])[0].ids[1]
+    token = model.tokenizer.whole(["Q"])[0].ids[1]
     with torch.no_grad():
         model._model.get_input_embeddings().weight[token] = torch.nan
     bad, good = run(model, {}, rows_of(["Q", TEXTS[1]]), context)
@@ -278,15 +279,15 @@ def test_an_encoder_out_of_memory_goes_on_in_smaller_batches(
     model = KIND.load(heads / "topic", EXACT)
     rows = rows_of([f"{text} {n}" for n in range(8) for text in TEXTS] + ["far too long " * 20])
     expected = outputs(run(model, {}, rows, context))
-    plain, sizes = EncoderModel.logits, list[int]()
+    plain, sizes = PackedWay.vectors, list[int]()
 
-    def short(self: EncoderModel, batch: Any) -> torch.Tensor:
+    def short(self: PackedWay, batch: Any) -> torch.Tensor:
         sizes.append(sum(map(len, batch)))
         if sizes[-1] > 60:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return plain(self, batch)
 
-    monkeypatch.setattr(EncoderModel, "logits", short)
+    monkeypatch.setattr(PackedWay, "vectors", short)
     *good, last = run(model, {}, rows, context)
     assert isinstance(last, RowFailure)
     assert last.code == "out_of_memory"
