@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.classify import classify
 from bench.entry import Entry, merge
 from bench.machine import describe_machine
 from bench.memory import memory
@@ -22,6 +23,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 #: Each is given where to print progress and the scale, and yields what it found.
 BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
+    "classify": classify,
     "memory": memory,
     "overhead": overhead,
     "summarize": summarize,
