@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -114,6 +115,19 @@ class LoadedModel(ABC):
     def activate(self) -> None:  # noqa: B027  (most models share nothing)
         """Called before :meth:`Kind.prepare` and each :meth:`Kind.run`."""
 
+    @contextmanager
+    def tracing(self) -> Iterator[list[Any]]:
+        """Note what the model computes meanwhile, for :meth:`Kind.disagreement`; nothing by default."""
+        yield []
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one engine made of a few rows."""
+
+    outcomes: Sequence[Outcome]
+    trace: Sequence[Any] = ()  #: what :meth:`LoadedModel.tracing` noted
+
 
 class NoModel(LoadedModel):
     """Stands in for the model of a kind that needs none."""
@@ -176,6 +190,22 @@ class Kind(ABC):
 
         The outcome of a row may not depend on which other rows are in the window.
         """
+
+    def disagreement(
+        self, reference: Any, expected: Trial, found: Trial, *, exact: bool
+    ) -> str | None:
+        """Why another engine's outcomes are not as good as the reference's, or None when they are.
+
+        Args:
+            reference: the model that computed ``expected``, one row at a time in fp32.
+            exact: whether the other engine computes in fp32 too, so that little may differ.
+
+        By default outputs must be equal.
+        """
+        for number, (one, other) in enumerate(zip(expected.outcomes, found.outcomes, strict=True)):
+            if one != other:
+                return f"row {number} of the trial came out differently"
+        return None
 
 
 class KindRegistry(Mapping[str, Kind]):

@@ -16,6 +16,12 @@ INTENTS = "system/intents/"
 #: Object that says that this bucket holds a Textmill installation, with its secrets.
 SYSTEM = "system/installation.json"
 
+#: Folder of models as engines want them: by content of the model, then by conversion.
+CONVERSIONS = "system/conversions/"
+
+#: Folder of what was measured of engines: by content of the model, then kind, then machine.
+ENGINES = "system/engines/"
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -76,6 +82,11 @@ class JobNames:
     def base(self) -> str:
         """Written once where the model is an adapter: which base all workers put it over."""
         return self.prefix + "base.json"
+
+    @property
+    def engine(self) -> str:
+        """Which engine and precision the job began with, written by the first worker that opened it."""
+        return self.prefix + "engine.json"
 
     @property
     def cancel(self) -> str:

@@ -89,7 +89,7 @@ class Summarizer:
             seed=options.seed,
             no_loops=not model.is_seq2seq,
         )
-        model.engine.check(self._decoding)
+        model.check(self._decoding)
         # A quarter of what one piece may hold, so that each round makes documents shorter.
         within = max(8, min(max_tokens, self._room // 4))
         self._decoding_pieces = replace(self._decoding, max_tokens=within, min_tokens=0)

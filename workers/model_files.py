@@ -188,7 +188,7 @@ class ModelFiles:
         except NotFound as error:
             raise _missing(ref, error.detail) from None
         target = self._cache / "registry" / version.digest
-        return _once(target, lambda folder: self._registry.download(tenant, version, folder))
+        return once(target, lambda folder: self._registry.download(tenant, version, folder))
 
     def _bucket(self, ref: ModelRef) -> Path:
         bucket, _, prefix = ref.location.partition("/")
@@ -206,7 +206,7 @@ class ModelFiles:
             for info in found:
                 _download_below(store, info.name, prefix + "/", folder)
 
-        return _once(target, fetch)
+        return once(target, fetch)
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def _download_below(store: ObjectStore, name: str, prefix: str, folder: Path) ->
     download(store, name, folder / relative)
 
 
-def _once(target: Path, fetch: Callable[[Path], None]) -> Path:
+def once(target: Path, fetch: Callable[[Path], None]) -> Path:
     """Fill a folder by ``fetch`` unless it is there; others never see it half full."""
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import structlog
 
 from jobs.errors import InvalidRequest, JobFailure, Unavailable
 from jobs.ids import new_token
-from jobs.kinds import LoadedModel, LoadOptions, NoModel, RunContext
+from jobs.kinds import LoadedModel, NoModel, RunContext
 from jobs.modelref import ModelRef
 from jobs.names import SYSTEM, JobNames
 from jobs.params import parse_params
@@ -25,6 +25,7 @@ from storage.parts import DamagedPart
 from storage.submission import SubmittedJob, object_or_none
 from workers.committing import Committer
 from workers.computing import OpenJob, RangeComputer, Work
+from workers.engines import Engines, ModelUse
 from workers.failing import fail_job, kind_faults
 from workers.lease import JobStopped, Lease, LeaseLost, give_back
 from workers.model_files import ModelFiles, Source
@@ -50,6 +51,9 @@ class ModelWorker:
         self._device = runtime.device
         self._cache = cache
         self._files = ModelFiles(runtime)
+        self._engines = Engines(
+            runtime.store, cache, self._device, runtime.settings.model_cache_dir.absolute()
+        )
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
         self._computer = RangeComputer(runtime, runtime.device)
@@ -225,15 +229,16 @@ class ModelWorker:
                 # Such a kind handles files and computes nothing: the adapter itself is what it asks for.
                 source = Source(key=model_key, folder=source.adapter.folder)
             with kind_faults(kind):
-                how = LoadOptions(device=self._device, precision=params.precision)
-                model = self._cache.get(source.key, kind, source.folder, how, source.adapter)
+                use = ModelUse(source.key, source.folder, kind, params, names, source.adapter)
+                ready = self._engines.ready(use)
+            model, state = ready.model, ready.state
             self._presence.holding(self._cache.resident())
-            facts = {**job.model, "ref": model_key, **model.describe()}
+            facts = {**job.model, "ref": model_key, **ready.facts}
             if source.adapter is not None:
                 facts["base"] = source.key
             self._runtime.ledger.jobs.set_model(job_id, facts, resident=source.key)
             log.info("model ready", model=model_key, seconds=round(time.monotonic() - started, 1))
-        model.activate()
-        with kind_faults(kind):
-            state = kind.prepare(model, params, RunContext(device=self._device))
+        else:
+            with kind_faults(kind):
+                state = kind.prepare(model, params, RunContext(device=self._device))
         return OpenJob(job, names, kind, params, model_key, model, state)

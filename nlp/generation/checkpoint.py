@@ -88,6 +88,15 @@ class Checkpoint:
         return bool(self.config.is_encoder_decoder)
 
     @property
+    def start(self) -> int:
+        """The token with which the writing half of an encoder-decoder begins."""
+        own = self.generation
+        start = own.decoder_start_token_id
+        if start is None:
+            start = getattr(self.config, "decoder_start_token_id", None)
+        return int(start if start is not None else own.bos_token_id or 0)
+
+    @property
     def own_beams(self) -> int:
         """Beams that the model's own generation configuration asks for."""
         return (self.generation.num_beams or 1) if self.is_seq2seq else 1

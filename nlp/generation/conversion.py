@@ -134,7 +134,7 @@ def _convert(checkpoint: Checkpoint, weights: str, target: Path) -> None:
             facts.unk_token = _unused(checkpoint, ids)
             facts.bos_token = facts.eos_token = str(min(checkpoint.ends, default=0))
             if checkpoint.is_seq2seq:
-                facts.decoder_start_token = str(start_id(checkpoint))
+                facts.decoder_start_token = str(checkpoint.start)
                 spec.register_source_vocabulary(ids)
                 spec.register_target_vocabulary(ids)
             else:
@@ -148,15 +148,6 @@ def _convert(checkpoint: Checkpoint, weights: str, target: Path) -> None:
             f"The model cannot be converted for CTranslate2: {error}",
             field="params.engine",
         ) from error
-
-
-def start_id(checkpoint: Checkpoint) -> int:
-    """The token with which the writing half of an encoder-decoder begins."""
-    own = checkpoint.generation
-    start = own.decoder_start_token_id
-    if start is None:
-        start = getattr(checkpoint.config, "decoder_start_token_id", None)
-    return int(start if start is not None else own.bos_token_id or 0)
 
 
 def _unused(checkpoint: Checkpoint, ids: list[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from jobs.kinds import LoadedModel, LoadOptions
 from jobs.rows import RowFailure
 from nlp.adapters import AdaptedBase, Adapter
 from nlp.generation.checkpoint import Checkpoint
-from nlp.generation.decoding import Generated, Prompt, Written
+from nlp.generation.decoding import Decoding, Generated, Prompt, Written
 from nlp.generation.engine import Done, GenerationEngine
 from nlp.generation.engines import make_engine
 from nlp.generation.frames import Frame, Framer
@@ -25,6 +26,7 @@ class GeneratorModel(LoadedModel):
     def __init__(self, checkpoint: Checkpoint, engine: GenerationEngine) -> None:
         self.checkpoint = checkpoint  #: tokenizer and configurations
         self.engine = engine
+        self._trace: list[Any] | None = None
         self._framer = Framer(checkpoint.tokenizer, chats=self.chats, closes=checkpoint.is_seq2seq)
         self._base: AdaptedBase | None = None  # once there are adapters over it
         self._adapter: Adapter | None = None
@@ -104,12 +106,26 @@ class GeneratorModel(LoadedModel):
         """As :meth:`Framer.frame` says."""
         return self._framer.frame(prompt)
 
+    def check(self, decoding: Decoding) -> None:
+        """Whether the engine can do all of this; :meth:`GenerationEngine.check` says what it raises."""
+        self.engine.check(decoding)
+
     def generate(self, prompts: Sequence[Prompt], done: Done) -> list[Generated | RowFailure]:
         """Continue, or for seq2seq answer, each prompt; :meth:`GenerationEngine.write` says how."""
-        return [
-            made if isinstance(made, RowFailure) else self._generated(made)
-            for made in self.engine.write(prompts, done)
-        ]
+        written = self.engine.write(prompts, done)
+        if self._trace is not None:
+            self._trace += zip(prompts, written, strict=True)
+        return [made if isinstance(made, RowFailure) else self._generated(made) for made in written]
+
+    @contextmanager
+    def tracing(self) -> Iterator[list[Any]]:
+        """Note pairs of :class:`Prompt` and what was written for it."""
+        trace: list[Any] = []
+        self._trace = trace
+        try:
+            yield trace
+        finally:
+            self._trace = None
 
     def _generated(self, written: Written) -> Generated:
         tokenizer = self.checkpoint.tokenizer

@@ -132,7 +132,7 @@ class PaddedEngine(GenerationEngine):
             inputs["global_attention_mask"][:, 0] = 1
         start = 0 if is_seq2seq else longest
         if is_seq2seq:
-            begun = [self._start_id(), *(forced if len(forced) > 1 else ())]
+            begun = [self.checkpoint.start, *(forced if len(forced) > 1 else ())]
             inputs["decoder_input_ids"] = torch.tensor(begun).expand(len(prompts), -1)
             start = len(begun) + (len(forced) == 1)
         guard = NonFiniteGuard(len(prompts))
@@ -153,12 +153,6 @@ class PaddedEngine(GenerationEngine):
         ends = self.checkpoint.ends
         end = next((place for place, token in enumerate(ids) if token in ends), None)
         return Written(ids[:end], cut=end is None and len(ids) >= max_tokens)
-
-    def _start_id(self) -> int:
-        """The token with which the writing half begins."""
-        own = self.model.generation_config
-        start = own.decoder_start_token_id
-        return int(start if start is not None else own.bos_token_id)
 
     def _generation_config(self, decoding: Decoding, forced: tuple[int, ...]) -> GenerationConfig:
         """The model's own settings (such as a length penalty), with the lengths and the choice of ours.

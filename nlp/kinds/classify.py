@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, field_validator
 
-from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
+from nlp.engines.agreement import labels_disagree
 from nlp.labels import ALL_LABELS, SOME_LABELS, Selection
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class Classify(Kind):
         from nlp.encoder import EncoderModel  # noqa: PLC0415
 
         return EncoderModel.load(files, how)
+
+    def disagreement(
+        self, reference: EncoderModel, expected: Trial, found: Trial, *, exact: bool
+    ) -> str | None:
+        return labels_disagree(expected.outcomes, found.outcomes, exact=exact)
 
     def prepare(
         self, model: EncoderModel, params: ClassifyParams, context: RunContext

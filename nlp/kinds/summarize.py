@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
-from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.prompts import MAX_TOKENS, Style
@@ -106,6 +106,7 @@ class Summarize(Kind):
         "truncated": "boolean",
     }
     window_rows: ClassVar[int] = 64
+    engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
 
     def check(self, row: Row, params: SummarizeParams) -> RowFailure | None:
         if row.text.strip():
@@ -116,6 +117,13 @@ class Summarize(Kind):
         from nlp.generation.model import GeneratorModel  # noqa: PLC0415
 
         return GeneratorModel.load(files, how)
+
+    def disagreement(
+        self, reference: GeneratorModel, expected: Trial, found: Trial, *, exact: bool
+    ) -> str | None:
+        from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
+
+        return generations_disagree(reference, expected.trace, found.trace, exact=exact)
 
     def prepare(
         self, model: GeneratorModel, params: SummarizeParams, context: RunContext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -162,3 +163,37 @@ def test_a_lost_device_is_no_fault_of_a_row() -> None:
 def test_errors_are_told_apart(error: Exception, memory: bool, lost: bool) -> None:
     assert is_out_of_memory(error) is memory
     assert is_device_lost(error) is lost
+
+
+def test_batches_side_by_side_give_the_same_results_in_the_same_order() -> None:
+    together = threading.Barrier(2, timeout=10)
+    done: list[int] = []
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        together.wait()  # passes only when two batches are computed at once
+        return [position * 10 for position in batch]
+
+    found = run_batches([1] * 32, compute, TokenBudget(100), done.extend, at_once=2)
+    assert found == [position * 10 for position in range(32)]
+    assert sorted(done) == list(range(32))
+
+
+def test_side_by_side_too_a_row_at_fault_stands_alone() -> None:
+    def compute(batch: Sequence[int]) -> list[int]:
+        if 13 in batch:
+            raise ValueError("thirteen")
+        return list(batch)
+
+    found = run_batches([3] * 40, compute, TokenBudget(30), lambda _: None, at_once=3)
+    assert [one for one in found if not isinstance(one, RowFailure)] == [
+        position for position in range(40) if position != 13
+    ]
+    assert isinstance(found[13], RowFailure)
+
+
+def test_side_by_side_too_what_done_raises_ends_the_run() -> None:
+    def stop(batch: Sequence[int]) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run_batches([5] * 100, list, TokenBudget(5), stop, at_once=2)
