@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.kinds import Kind, KindParams, LoadOptions, RunContext
+from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 
@@ -119,6 +119,7 @@ class Translate(Kind):
         "truncated": "boolean",
     }
     window_rows: ClassVar[int] = 128
+    engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
 
     def check(self, row: Row, params: TranslateParams) -> RowFailure | None:
         if row.text.strip():
@@ -129,6 +130,13 @@ class Translate(Kind):
         from nlp.generation.model import GeneratorModel  # noqa: PLC0415
 
         return GeneratorModel.load(files, how)
+
+    def disagreement(
+        self, reference: GeneratorModel, expected: Trial, found: Trial, *, exact: bool
+    ) -> str | None:
+        from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
+
+        return generations_disagree(reference, expected.trace, found.trace, exact=exact)
 
     def prepare(
         self, model: GeneratorModel, params: TranslateParams, context: RunContext

@@ -78,7 +78,7 @@ class Translator:
     """A model together with a job's options; what the kind's ``prepare`` makes.
 
     Raises:
-        JobFailure: ``invalid_params``, the options do not fit the model.
+        JobFailure: ``invalid_params``, the options do not fit the model; ``engine_unsupported``, or not its engine.
     """
 
     def __init__(self, model: GeneratorModel, options: TranslationOptions) -> None:
@@ -93,6 +93,7 @@ class Translator:
                 f"The model writes at most {model.answer} tokens, found {options.max_tokens}.",
                 field="params.max_tokens",
             )
+        model.check(self._decoding(1))
         usual = self._router.usual
         if usual is not None:
             self._framed(usual)  # whether there is room for it, before any row is read
@@ -210,14 +211,17 @@ class Translator:
         wanted = _GROWTH * len(ids) + _SLACK
         wanted = next((step for step in _STEPS if step >= wanted), wanted)
         most = self._model.answer - (2 if self._model.is_seq2seq else len(read))
-        decoding = Decoding(
-            max_tokens=max(1, min(self._options.max_tokens or wanted, most)),
+        decoding = self._decoding(max(1, min(self._options.max_tokens or wanted, most)))
+        return Prompt(read, decoding, framed.forced)
+
+    def _decoding(self, max_tokens: int) -> Decoding:
+        return Decoding(
+            max_tokens=max_tokens,
             num_beams=self._options.num_beams,
             temperature=self._options.temperature,
             seed=self._options.seed,
             no_loops=not self._model.is_seq2seq,
         )
-        return Prompt(read, decoding, framed.forced)
 
     def _answer(self, chunk: _Chunk, result: Generated | RowFailure) -> Answer | RowFailure:
         if isinstance(result, RowFailure):
