@@ -117,6 +117,14 @@ class ModelCache:
         with self._state:
             return self._used()
 
+    def drop(self, model: LoadedModel) -> None:
+        """Let go of one model that is of no more use, and of what is over it."""
+        with self._state:
+            slots = [slot for slot, held in self._models.items() if held.model is model]
+            for slot in [other for other in self._models if other in slots or other.base in slots]:
+                del self._models[slot]
+        release_memory()
+
     def clear(self) -> None:
         """Drop every model, such as before training needs the device."""
         with self._loading:

@@ -137,7 +137,10 @@ class Engines:
             return _Plan([exact])
         if use.adapter is not None:
             return _Plan([Way(use.kind.engines[0], "auto")])  # adapters share a base in torch
-        ways = candidates(use.kind.engines, reduced=self._reduced())
+        from nlp.engines.machine import usable_engines  # noqa: PLC0415  (torch)
+
+        engines = usable_engines(use.kind.engines, self._device)
+        ways = candidates(engines, reduced=self._reduced())
         if len(ways) == 1 or not use.kind.loads_weights:
             return _Plan(ways)
         measured = self._remembered(use) or self._measured(use, ways)
@@ -187,14 +190,26 @@ class Engines:
         if not rows:
             return None
         context = RunContext(device=self._device)
-        trials = Trials(use.kind, use.params, rows, context, lambda way: self._load(use, way))
+        loaded: dict[Way, LoadedModel] = {}
+
+        def load(way: Way) -> LoadedModel:
+            loaded[way] = self._load(use, way)
+            return loaded[way]
+
+        measured: list[Measurement] = []
         try:
-            measured = trials.measure(ways)
+            measured = Trials(use.kind, use.params, rows, context, load).measure(ways)
         except JobFailure as failure:
             if failure.failure_code != "model_too_large":
                 raise
             log.warning("engines not compared", kind=use.kind.name, reason=failure.detail)
             return None
+        finally:
+            # The reference and the ways that lost only take the room of other models.
+            best = ranked(measured, ways[0])[0]
+            for way, model in loaded.items():
+                if way != best:
+                    self._cache.drop(model)
         name, facts = self._place(use)
         record = {"machine": facts, "measured": [one.record() for one in measured]}
         self._store.put_json(name, record)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -18,6 +20,10 @@ _PACKAGES = ("torch", "transformers", "ctranslate2", "openvino")
 _FEATURES = frozenset(
     {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd"}
 )
+#: Engines that are not part of every installation, each by the name of its package.
+_EXTRAS = frozenset({"openvino"})
+#: Engines that are used on processors alone.
+_CPU_ONLY = frozenset({"openvino"})
 
 
 def machine_facts(device: Device) -> dict[str, str]:
@@ -34,6 +40,16 @@ def machine_facts(device: Device) -> dict[str, str]:
         except PackageNotFoundError:
             facts[package] = "none"
     return facts
+
+
+def usable_engines(engines: Sequence[str], device: Device) -> list[str]:
+    """Those that are installed and compute on such a device. An extra that is not there is no fault of it."""
+    return [
+        engine
+        for engine in engines
+        if (engine not in _EXTRAS or find_spec(engine) is not None)
+        and (engine not in _CPU_ONLY or device.type == "cpu")
+    ]
 
 
 def machine_key(facts: dict[str, str]) -> str:

@@ -94,8 +94,10 @@ def summaries(settings_env: dict[str, str], tmp_path: Path) -> Any:
 def test_engines_are_measured_once_and_the_winner_is_shown(
     summaries: Summaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = summaries.run(summaries.new_worker())
+    worker = summaries.new_worker()
+    first = summaries.run(worker)
     assert first["engine_check"] == "passed"
+    assert len(worker._cache._models) == 1, "what was only compared is gone"
     assert {*first["measured"], *first.get("passed_over", {})} == {"torch", "ctranslate2"}
     fastest = max(first["measured"], key=lambda name: first["measured"][name])
     assert first["engine"] == fastest

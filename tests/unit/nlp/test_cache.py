@@ -68,6 +68,16 @@ def test_the_least_recently_used_model_goes_first() -> None:
     assert kind.loads == ["40", "50", "60"]
 
 
+def test_a_model_that_is_of_no_more_use_makes_room() -> None:
+    kind, cache = Sized(), ModelCache(100, CPU)
+    first = cache.get("a", kind, Path("40"), AUTO)
+    cache.get("b", kind, Path("50"), AUTO)
+    cache.drop(first)
+    cache.drop(first)
+    assert (cache.resident(), cache.used_bytes) == (("b",), 50)
+    assert cache.get("a", kind, Path("40"), AUTO) is not first
+
+
 def test_precisions_are_models_of_their_own() -> None:
     kind, cache = Sized(), ModelCache(100, CPU)
     cache.get("a", kind, Path("40"), AUTO)

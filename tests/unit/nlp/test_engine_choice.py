@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from jobs.devices import Device
 from jobs.errors import JobFailure
 from jobs.kinds import REFERENCE, Kind, KindParams, LoadedModel, RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success
 from nlp.engines.agreement import labels_disagree
 from nlp.engines.choice import Measurement, Way, candidates, faults, ranked, speeds
-from nlp.engines.machine import machine_facts, machine_key
+from nlp.engines.machine import machine_facts, machine_key, usable_engines
 from nlp.engines.measuring import CHECK_SECONDS, CHECKED_ROWS, TIMED_ROWS, Trials
 from tests.unit.nlp.tinymodels import CPU, rows_of
 
@@ -197,3 +198,13 @@ def test_traces_are_empty_by_default() -> None:
     with Model(1.0).tracing() as trace:
         assert trace == []
     assert isinstance(iter(trace), Iterator)
+
+
+def test_an_engine_that_is_not_there_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Device(type="cuda", name="a GPU")
+    monkeypatch.setattr("nlp.engines.machine.find_spec", lambda _: None)
+    assert usable_engines(("torch", "openvino"), CPU) == ["torch"]
+    monkeypatch.setattr("nlp.engines.machine.find_spec", lambda name: name)
+    assert usable_engines(("torch", "openvino"), CPU) == ["torch", "openvino"]
+    assert usable_engines(("torch", "openvino"), gpu) == ["torch"]
+    assert usable_engines(("torch", "ctranslate2"), gpu) == ["torch", "ctranslate2"]
