@@ -18,6 +18,7 @@ from bench.memory import memory
 from bench.overhead import overhead
 from bench.summarize import summarize
 from bench.table import show
+from bench.translate import translate
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
     "memory": memory,
     "overhead": overhead,
     "summarize": summarize,
+    "translate": translate,
 }
 
 

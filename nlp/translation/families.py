@@ -151,7 +151,11 @@ class Marian(Family):
         named = _MARIAN_NAME.search(str(facts.get("_name_or_path", "")))
         source = tokenizer.source_lang or (named and named[1])
         target = tokenizer.target_lang or (named and named[2])
-        self._tokens = _matches(_MARIAN_TARGET, tokenizer.get_vocab())
+        # The tokenizer has found them already; to look through the whole vocabulary again takes time in each shard.
+        codes = tokenizer.supported_language_codes
+        self._tokens = _matches(
+            _MARIAN_TARGET, {code: tokenizer.convert_tokens_to_ids(code) for code in codes}
+        )
         # Families of languages, such as `mul` and `ROMANCE`, say nothing about single ones.
         self.sources = Languages([source] if source and is_language(source) else None)
         own = [target] if target and is_language(target) else None

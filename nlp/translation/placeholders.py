@@ -38,6 +38,10 @@ _SPANS = r"""
 """
 _BLOCK = re.compile(_BLOCKS, re.VERBOSE | re.MULTILINE | re.IGNORECASE)
 _SPAN = re.compile(_SPANS, re.VERBOSE)
+#: What every span holds one of: looked for first, as most texts have none.
+_SPAN_HINT = re.compile(r"[`\[\]<&:@{$%/\\]|www\.")
+#: Likewise for blocks.
+_BLOCK_HINT = re.compile(r"<|```|~~~")
 #: Tags with white space around them.
 _TAGS = re.compile(r"(?:\s|</?[A-Za-z][^<>\n]{0,2000}>)+")
 
@@ -52,22 +56,26 @@ _MARKERS = (
 
 def blocks(text: str) -> list[tuple[int, int]]:
     """Where blocks stand that are no prose, as start and end."""
+    if not _BLOCK_HINT.search(text):
+        return []
     return [match.span() for match in _BLOCK.finditer(text)]
 
 
 def spans(text: str) -> list[tuple[int, int]]:
     """Where spans stand in a line, as start and end; they do not overlap."""
+    if not _SPAN_HINT.search(text):
+        return []
     return [match.span() for match in _SPAN.finditer(text) if match.end() > match.start()]
 
 
 def words(text: str) -> str:
     """A document without blocks and spans."""
-    return _SPAN.sub(" ", _BLOCK.sub(" ", text))
+    return _bare(_BLOCK.sub(" ", text))
 
 
 def has_words(text: str) -> bool:
     """Whether there is anything to translate in a line: a letter outside of spans."""
-    return any(map(str.isalpha, _SPAN.sub(" ", text)))
+    return any(map(str.isalpha, _bare(text)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def mask(text: str) -> Masked | None:
     places = spans(text)
     if not 0 < len(places) <= _MOST:
         return None
-    bare = _SPAN.sub(" ", text)
+    bare = _bare(text)
     kind = next((n for n, (_, pattern) in enumerate(_MARKERS) if not pattern.search(bare)), None)
     if kind is None:
         return None
@@ -131,3 +139,8 @@ def pieces(text: str) -> Sequence[tuple[str, bool]]:
         found += [(text[end:start], False), (text[start:stop], True)]
         end = stop
     return [piece for piece in [*found, (text[end:], False)] if piece[0]]
+
+
+def _bare(text: str) -> str:
+    """A text without its spans."""
+    return _SPAN.sub(" ", text) if _SPAN_HINT.search(text) else text
