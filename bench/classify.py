@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,13 +15,12 @@ from bench.entry import Entry
 from bench.environment import peers_python
 from bench.headed import save_headed
 from bench.peering import PeerMissing, Peers, peers
-from jobs.kinds import LoadOptions, RunContext
-from jobs.rows import Row, Success
+from bench.sides import KindSide, Side, Turn, median_speed, take_turns
+from jobs.rows import Success
 from nlp.files import find_model_folder
-from nlp.kinds.classify import Classify, ClassifyParams
+from nlp.kinds.classify import Classify
 from server.demo.corpus import docstrings
 from server.demo.run import CLASSIFIER, TOPICS
-from server.devices import find_devices
 from workers.model_files import package_folder
 
 _TEXTS = 512
@@ -34,39 +32,6 @@ _TEMPLATE = "This is about {}."
 _FAST, _SLOW = 7.0, 2.5
 #: ... against the loop written by hand, and of the ceiling.
 _BY_HAND, _CEILING = 1.25, 0.5
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One run of one side."""
-
-    seconds: float
-    labels: list[str]
-
-
-class Ours:
-    """The kind, called as a worker calls it."""
-
-    def __init__(self, folder: Path, params: dict[str, Any]) -> None:
-        self._kind = Classify()
-        self._params = ClassifyParams.model_validate(params)
-        self.context = RunContext(device=find_devices("auto")[0])
-        self.model: Any = self._kind.load(folder, LoadOptions(device=self.context.device))
-
-    def run(self, texts: Sequence[str]) -> Turn:
-        """Label texts; the labels' preparation counts too."""
-        rows = [Row(index, text) for index, text in enumerate(texts)]
-        begun = time.perf_counter()
-        state = self._kind.prepare(self.model, self._params, self.context)
-        outcomes = []
-        for start in range(0, len(rows), self._kind.window_rows):
-            window = rows[start : start + self._kind.window_rows]
-            outcomes += self._kind.run(self.model, state, window, self._params, self.context)
-        seconds = time.perf_counter() - begun
-        good = [one for one in outcomes if isinstance(one, Success)]
-        if len(good) != len(texts):
-            raise RuntimeError(f"{len(texts) - len(good)} of {len(texts)} texts failed")
-        return Turn(seconds, [one.output["label"] for one in good])
 
 
 def classify(console: Console, scale: float) -> Iterator[Entry]:
@@ -81,9 +46,12 @@ def classify(console: Console, scale: float) -> Iterator[Entry]:
         peers(python, threads=torch.get_num_threads()) as others,
     ):
         headed = save_headed(encoder, Path(name) / "headed", TOPICS)
-        ours = Ours(headed, {})
+        ours = KindSide(Classify(), headed, _label)
         peer = {"pipeline": "classification_pipeline", "by hand": "handwritten_classifier"}
-        sides = {"Textmill": ours.run, **_loaded(others, peer, console, folder=str(headed))}
+        sides: dict[str, Callable[[Sequence[str]], Turn]] = {
+            "Textmill": partial(ours.run, params={}),
+            **_loaded(others, peer, console, folder=str(headed)),
+        }
         ceilings: list[float] = []
         turns = _rounds(sides, texts, console, lambda: ceilings.append(_peak(ours)))
         fast = _computes_in_bf16(ours)
@@ -97,11 +65,14 @@ def classify(console: Console, scale: float) -> Iterator[Entry]:
         yield _ceiling(ours, texts, turns["Textmill"], ceilings, scale)
 
         sentences = [_TEMPLATE.replace("{}", topic) for topic in TOPICS]
-        likeness = Ours(encoder, {"candidate_labels": TOPICS, "hypothesis_template": _TEMPLATE})
+        likeness = KindSide(Classify(), encoder, _label)
+        params = {"candidate_labels": TOPICS, "hypothesis_template": _TEMPLATE}
         options = {"folder": str(encoder), "labels": TOPICS, "sentences": sentences}
         found = _loaded(others, {"sentences": "sentence_classifier"}, console, **options)
         if found:
-            turns = _rounds({"Textmill": likeness.run, **found}, texts, console)
+            turns = _rounds(
+                {"Textmill": partial(likeness.run, params=params), **found}, texts, console
+            )
             ours_turns, theirs = turns["Textmill"], turns["sentences"]
             said = "sentence-transformers, cosines"
             yield _entry("classify_vs_sentence_transformers", ours_turns, theirs, said, scale)
@@ -129,22 +100,20 @@ def _loaded(
 
 
 def _rounds(
-    sides: Mapping[str, Callable[[Sequence[str]], Turn]],
+    runs: Mapping[str, Callable[[Sequence[str]], Turn]],
     texts: Sequence[str],
     console: Console,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Turn]]:
     """Each side over all texts, turn by turn."""
-    for run in sides.values():
+    for run in runs.values():
         run(texts[:_WARM_UP])
-    turns: dict[str, list[Turn]] = {side: [] for side in sides}
-    for number in range(_ROUNDS):
-        between()
-        for side, run in sides.items():
-            turns[side].append(run(texts))
-        said = ", ".join(f"{side} {found[-1].seconds:.2f} s" for side, found in turns.items())
-        console.print(f"classify {number + 1}: {said}")
-    return turns
+    sides = {name: Side(run, texts) for name, run in runs.items()}
+    return take_turns(sides, _ROUNDS, lambda text: console.print(f"classify {text}"), between)
+
+
+def _label(row: Success) -> Any:
+    return row.output["label"]
 
 
 def _entry(
@@ -156,30 +125,33 @@ def _entry(
     *,
     least: float | None = None,
 ) -> Entry:
-    count = len(ours[0].labels)
-    speeds = [[count / turn.seconds for turn in turns] for turns in (ours, peer)]
-    pairs = list(zip(ours[0].labels, peer[0].labels, strict=True))
-    ratio = median(speeds[0]) / median(speeds[1])
+    count = len(ours[0].outputs)
+    pairs = list(zip(ours[0].outputs, peer[0].outputs, strict=True))
+    ratio = median_speed(ours) / median_speed(peer)
     return Entry(
         id=entry_id,
         metric=f"docstrings a second, {count:,} with MiniLM",
-        ours=median(speeds[0]),
-        peer=median(speeds[1]),
+        ours=median_speed(ours),
+        peer=median_speed(peer),
         peer_name=peer_name,
         higher_is_better=True,
         goal="to know" if least is None else f"ratio at least {least:g}",
         met=least is None or ratio >= least,
         scale=scale,
         detail={
-            "ours": speeds[0],
-            "peer": speeds[1],
+            "ours": [turn.speed for turn in ours],
+            "peer": [turn.speed for turn in peer],
             "equal_labels": sum(one == other for one, other in pairs) / count,
         },
     )
 
 
 def _ceiling(
-    ours: Ours, texts: Sequence[str], turns: Sequence[Turn], peaks: Sequence[float], scale: float
+    ours: KindSide,
+    texts: Sequence[str],
+    turns: Sequence[Turn],
+    peaks: Sequence[float],
+    scale: float,
 ) -> Entry:
     """What part of the device's best speed at such products went into products that were needed."""
     lengths = [len(row) for row in ours.model.tokenizer.whole(texts)]
@@ -204,7 +176,7 @@ def _ceiling(
     )
 
 
-def _shape(ours: Ours) -> Any:
+def _shape(ours: KindSide) -> Any:
     from bench.ceiling import Shape  # noqa: PLC0415
 
     config = ours.model.config
@@ -213,7 +185,7 @@ def _shape(ours: Ours) -> Any:
     )
 
 
-def _peak(ours: Ours) -> float:
+def _peak(ours: KindSide) -> float:
     import torch  # noqa: PLC0415
 
     from bench.ceiling import peak_flops  # noqa: PLC0415
@@ -223,5 +195,5 @@ def _peak(ours: Ours) -> float:
     return peak_flops(_shape(ours), torch.device(device.torch_name), compute_dtype(device, "auto"))
 
 
-def _computes_in_bf16(ours: Ours) -> bool:
+def _computes_in_bf16(ours: KindSide) -> bool:
     return bool(ours.model.describe()["precision"] == "bf16")

@@ -49,19 +49,19 @@ class KindSide:
     ) -> None:
         self._kind = kind
         self._output = output
-        self._context = RunContext(device=find_devices("auto")[0])
-        self.model: Any = kind.load(folder, LoadOptions(device=self._context.device, **how))
+        self.context = RunContext(device=find_devices("auto")[0])
+        self.model: Any = kind.load(folder, LoadOptions(device=self.context.device, **how))
 
     def run(self, texts: Sequence[str], params: dict[str, Any]) -> Turn:
         """Compute texts; the preparation of the job counts too. A text that fails ends it."""
         rows = [Row(index, text) for index, text in enumerate(texts)]
         parsed = parse_params(self._kind, params)
         begun = time.perf_counter()
-        state = self._kind.prepare(self.model, parsed, self._context)
+        state = self._kind.prepare(self.model, parsed, self.context)
         outcomes = []
         for start in range(0, len(rows), self._kind.window_rows):
             window = rows[start : start + self._kind.window_rows]
-            outcomes += self._kind.run(self.model, state, window, parsed, self._context)
+            outcomes += self._kind.run(self.model, state, window, parsed, self.context)
         seconds = time.perf_counter() - begun
         good = [one for one in outcomes if isinstance(one, Success)]
         if len(good) != len(texts):
@@ -70,11 +70,20 @@ class KindSide:
 
 
 def take_turns(
-    sides: Mapping[str, Side], rounds: int, said: Callable[[str], None]
+    sides: Mapping[str, Side],
+    rounds: int,
+    said: Callable[[str], None],
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Turn]]:
-    """Each side over its texts, turn by turn."""
+    """Each side over its texts, turn by turn.
+
+    Args:
+        said: told the speeds of each round.
+        between: called before each round.
+    """
     turns: dict[str, list[Turn]] = {name: [] for name in sides}
     for number in range(1, rounds + 1):
+        between()
         for name, side in sides.items():
             turns[name].append(side.run(side.texts))
         speeds = ", ".join(f"{name} {found[-1].speed:.2f}" for name, found in turns.items())
