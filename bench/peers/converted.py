@@ -58,5 +58,7 @@ class RawCTranslate2(Peer):
         written = [result.hypotheses[0] for result in results]
         decoded = self._target.decode(written)
         return [
-            {"text": text, "tokens": len(some)} for text, some in zip(decoded, written, strict=True)
+            # Pieces that are in the vocabulary alone come back with their mark.
+            {"text": text.replace("\u2581", " "), "tokens": len(some)}
+            for text, some in zip(decoded, written, strict=True)
         ]
