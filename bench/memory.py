@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psutil
 from rich.console import Console
 
 from bench.entry import Entry
 from bench.peaks import can_measure, forget_peaks, peak_bytes
 from bench.rows import tiny_rows
 from bench.stack import Platform, platform
-from jobs.states import Status
 from storage.streams import readable
 
 _SMALL, _LARGE = 100_000, 10_000_000
@@ -71,13 +71,18 @@ def _measure(count: int, console: Console) -> Peaks:
 def _one_job(running: Platform, count: int) -> Peaks:
     client = running.client
     uploaded = client.files.upload(readable(tiny_rows(count)), filename="rows.jsonl")
-    forget_peaks(running.control_pids())
+    control = running.control_pids()
+    forget_peaks(control)
+    before = {pid: _cpu_seconds(pid) for pid in control}
     job = client.jobs.create(kind="echo", input=uploaded)
-    _await(running, job.id, {Status.FINALIZING, *_ENDED})
-    planner = peak_bytes(running.control_pids())
-    forget_peaks(running.control_pids())
-    _await(running, job.id, _ENDED)
-    finalizer = peak_bytes(running.control_pids())
+    _await(running, job.id, "sealed", "ended_at")
+    # Whoever planned did by far the most; the others only joined parts of what was done meanwhile.
+    planning = max(control, key=lambda pid: _cpu_seconds(pid) - before[pid])
+    planner = peak_bytes([planning])
+    joining = peak_bytes(pid for pid in control if pid != planning)
+    forget_peaks(control)
+    _await(running, job.id, "ended_at")
+    finalizer = max(joining, peak_bytes(control))
     ended = client.jobs.get(job.id)
     lines = sum(chunk.count(b"\n") for chunk in client.jobs.content(job.id, "results"))
     if ended.status != "completed" or lines != count:
@@ -85,11 +90,13 @@ def _one_job(running: Platform, count: int) -> Peaks:
     return Peaks(api=peak_bytes(running.api_pids()), planner=planner, finalizer=finalizer)
 
 
-_ENDED = frozenset(status for status in Status if status.ended)
+def _cpu_seconds(pid: int) -> float:
+    spent = psutil.Process(pid).cpu_times()
+    return spent.user + spent.system
 
 
-def _await(running: Platform, job_id: str, wanted: set[Status] | frozenset[Status]) -> None:
-    """Return once the job is in one of these states. Asks the ledger itself, so that no server is kept busy."""
+def _await(running: Platform, job_id: str, *fields: str) -> None:
+    """Return once the job has one of these fields. Asks the ledger itself, so that no server is kept busy."""
     with running.stack.redis() as ledger:
-        while Status(str(ledger.hget(f"job:{job_id}", "status"))) not in wanted:
+        while not any(ledger.hmget(f"job:{job_id}", fields)):
             time.sleep(_LOOK_SECONDS)
