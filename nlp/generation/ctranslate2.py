@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from nlp.batching import TokenBudget, run_batches
 from nlp.generation.checkpoint import Checkpoint
 from nlp.generation.conversion import compute_type, converted
 from nlp.generation.decoding import Decoding, Prompt, Written
-from nlp.generation.engine import Done, GenerationEngine
+from nlp.generation.engine import Done, GenerationEngine, alike
 from nlp.generation.honoured import unhonoured
 
 #: Padded tokens of a batch, answers included and times the number of beams, by type of device.
@@ -93,11 +92,8 @@ class CTranslate2Engine(GenerationEngine):
             )
 
     def write(self, prompts: Sequence[Prompt], done: Done) -> list[Written | RowFailure]:
-        alike: dict[tuple[Decoding, tuple[int, ...]], list[int]] = defaultdict(list)
-        for position, prompt in enumerate(prompts):
-            alike[prompt.decoding, prompt.forced].append(position)
         results: dict[int, Written | RowFailure] = {}
-        for (decoding, forced), group in alike.items():
+        for (decoding, forced), group in alike(prompts).items():
             self.check(decoding)
             results.update(self._write_alike(prompts, group, decoding, forced, done))
         return [results[position] for position in range(len(prompts))]

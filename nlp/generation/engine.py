@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,3 +58,11 @@ class GenerationEngine(ABC):
         Raises:
             JobFailure: ``invalid_params``, it cannot.
         """
+
+
+def alike(prompts: Sequence[Prompt]) -> dict[tuple[Decoding, tuple[int, ...]], list[int]]:
+    """Positions of prompts that differ in their text only, by decoding and by the answer's beginning."""
+    groups: dict[tuple[Decoding, tuple[int, ...]], list[int]] = defaultdict(list)
+    for position, prompt in enumerate(prompts):
+        groups[prompt.decoding, prompt.forced].append(position)
+    return groups

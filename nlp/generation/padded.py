@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from jobs.rows import RowFailure
 from nlp.batching import TokenBudget, run_batches
 from nlp.generation.checkpoint import Checkpoint
 from nlp.generation.decoding import Decoding, Prompt, Written
-from nlp.generation.engine import Done, GenerationEngine
+from nlp.generation.engine import Done, GenerationEngine, alike
 from nlp.generation.processors import NoLoops, NonFiniteGuard, Sampler, row_seed
 from nlp.loading import load_weights, quiet, weights_bytes
 from nlp.packed_linear import pack_linears
@@ -86,11 +85,8 @@ class PaddedEngine(GenerationEngine):
         return weights_bytes(self.model)
 
     def write(self, prompts: Sequence[Prompt], done: Done) -> list[Written | RowFailure]:
-        alike: dict[tuple[Decoding, tuple[int, ...]], list[int]] = defaultdict(list)
-        for position, prompt in enumerate(prompts):
-            alike[prompt.decoding, prompt.forced].append(position)
         results: dict[int, Written | RowFailure] = {}
-        for (decoding, forced), group in alike.items():
+        for (decoding, forced), group in alike(prompts).items():
             results.update(self._write_alike(prompts, group, decoding, forced, done))
         return [results[position] for position in range(len(prompts))]
 
