@@ -190,13 +190,18 @@ class _Writer(ABC):
         #: Batches to hand over at once: on a GPU one computes and one waits.
         self.streams = inside if on_cpu else 2
         self.compute_type = weights
-        self._model = self._load(
-            str(folder),
-            device=device.type,
-            compute_type=weights,
-            inter_threads=inside,
-            intra_threads=max(1, threads // inside) if on_cpu else 0,
-        )
+        try:
+            self._model = self._load(
+                str(folder),
+                device=device.type,
+                compute_type=weights,
+                inter_threads=inside,
+                intra_threads=max(1, threads // inside) if on_cpu else 0,
+            )
+        finally:
+            # Loading leaves its share of the threads behind as what this thread's OpenMP may use: whatever is loaded
+            # or computed after it, by torch too, would run on one core.
+            torch.set_num_threads(threads)
 
     @abstractmethod
     def _load(self, folder: str, **options: Any) -> Any:

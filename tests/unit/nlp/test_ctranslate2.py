@@ -204,3 +204,15 @@ def test_decoders_are_a_family(folders: dict[str, Path]) -> None:
     assert {name for name, at in folders.items() if not Checkpoint.read(at).is_seq2seq} == set(
         DECODERS
     )
+
+
+def test_loading_leaves_torch_its_threads(folders: dict[str, Path]) -> None:
+    """Else whatever is loaded after it, a second converted model or one of torch's, computes on one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(2):
+            CTranslate2Engine.load(Checkpoint.read(folders["marian"]), FP32)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
