@@ -17,6 +17,7 @@ from jobs.modelref import ModelRef, Scheme
 from jobs.names import is_model_name
 from jobs.s3uri import check_allowed
 from jobs.spec import InputSpec, JobSpec
+from jobs.training import TrainingKind
 from storage.registry import ModelVersion
 
 blueprint = Blueprint("models", __name__)
@@ -39,6 +40,11 @@ def resolve_model(kind: Kind, text: str | None) -> dict[str, Any] | None:
     if text is None:
         raise InvalidRequest.of("model", f"kind {kind.name} needs a model")
     ref = ModelRef.parse(text)
+    if ref.scheme is Scheme.SCRATCH and not isinstance(kind, TrainingKind):
+        reason = (
+            f"scratch: stands for a new model, which kind {kind.name} cannot use; train it first"
+        )
+        raise InvalidRequest.of("model", reason, text)
     if ref.scheme is Scheme.REGISTRY:
         try:
             found = services().registry.resolve(caller().tenant, ref.location, ref.revision)

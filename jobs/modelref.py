@@ -18,6 +18,7 @@ class Scheme(StrEnum):
     S3 = "s3"  #: a folder in the object store: ``s3://bucket/prefix``
     PKG = "pkg"  #: weights shipped in an installed Python package: ``pkg:python_package``
     FILE = "file"  #: a folder on the server: ``file:/path``; off unless allowed
+    SCRATCH = "scratch"  #: a new model to be trained: ``scratch:<architecture>[@preset]``
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class ModelRef:
     """A parsed model reference."""
 
     scheme: Scheme
-    location: str  #: ``org/name``, registry name, ``bucket/prefix``, package or absolute path
-    revision: str | None = None  #: hub revision, registry version or alias
+    location: str  #: ``org/name``, registry name, ``bucket/prefix``, package, absolute path or architecture
+    revision: str | None = (
+        None  #: hub revision, registry version or alias, preset of an architecture
+    )
 
     def __str__(self) -> str:
         separator = "://" if self.scheme is Scheme.S3 else ":"
@@ -47,9 +50,15 @@ class ModelRef:
         scheme, colon, rest = text.partition(":")
         if not colon:
             scheme, rest = ("hf" if "/" in text else "registry"), text
-        parsers = {"hf": cls._hf, "registry": cls._registry, "pkg": cls._pkg, "file": cls._file}
+        parsers = {
+            "hf": cls._hf,
+            "registry": cls._registry,
+            "pkg": cls._pkg,
+            "file": cls._file,
+            "scratch": cls._scratch,
+        }
         if scheme not in parsers:
-            known = "hf:, registry:, s3://, pkg:, file:"
+            known = "hf:, registry:, s3://, pkg:, file:, scratch:"
             raise _invalid(text, f"unknown scheme {scheme!r}; known: {known}")
         return parsers[scheme](text, rest)
 
@@ -88,6 +97,14 @@ class ModelRef:
         if not rest.startswith("/") or ".." in rest.split("/"):
             raise _invalid(text, "expected file:/absolute/path without '..'")
         return cls(Scheme.FILE, rest)
+
+    @classmethod
+    def _scratch(cls, text: str, rest: str) -> ModelRef:
+        name, at, preset = rest.partition("@")
+        part = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+        if not re.fullmatch(part, name) or (at and not re.fullmatch(part, preset)):
+            raise _invalid(text, "expected scratch:architecture or scratch:architecture@preset")
+        return cls(Scheme.SCRATCH, name, preset or None)
 
 
 def _invalid(text: str, reason: str) -> InvalidRequest:

@@ -104,6 +104,32 @@ class JobNames:
         return self._root + "manifest.json"
 
     @property
+    def data(self) -> str:
+        """Folder of a training's rows, by where they came from; every generation reads the same."""
+        return self.prefix + "data/"
+
+    def data_piece(self, name: str, rows: RowRange) -> str:
+        return f"{self.data}{name}/{rows}.jsonl.zst"
+
+    @property
+    def data_record(self) -> str:
+        """Written once all of a training's rows are there: how many."""
+        return self.prefix + "data.json"
+
+    @property
+    def checkpoints(self) -> str:
+        return self.prefix + "checkpoints/"
+
+    def checkpoint(self, step: int, token: str) -> str:
+        """Folder of one upload of a training's state."""
+        return f"{self.checkpoints}{step:012d}.{token}/"
+
+    @property
+    def training_log(self) -> str:
+        """What a training told of itself, a line each."""
+        return self.prefix + "training.jsonl"
+
+    @property
     def results(self) -> str:
         """A copy of the results, for people; the manifest names the real object."""
         return self.prefix + "results.jsonl"

@@ -15,6 +15,8 @@ GROWN_SHARD_BYTES = 512 << 10
 #: Shards of a size before the size doubles: many while no speed is known; else one, so that work begins at once.
 CAREFUL_SHARDS, SURE_SHARDS = 8, 1
 MIN_SHARD_BYTES = 4 << 10
+#: Bytes and rows of a piece of a training's data, which is only ever read whole.
+DATA_PIECE_BYTES, DATA_PIECE_ROWS = 8 << 20, 50_000
 
 
 class Source(BaseModel):
@@ -60,6 +62,8 @@ class Plan(BaseModel):
     model: str | None = (
         None  #: the model's reference with its revision pinned; None for kinds without one
     )
+    #: What a training reads beside its input, by :meth:`jobs.training.TrainingKind.files`.
+    files: dict[str, list[Source]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ class JobRecord:
     attempts: int = 1  #: generation: one more with each retry
     base: int = 0  #: rows that got a result in earlier generations
     waiting: str | None = None  #: what keeps it from going on just now
+    training: dict[str, Any] | None = (
+        None  #: how far a training is; see :mod:`workers.training_view`
+    )
     lane: Lane = Lane.BULK
     input_tokens: int = 0
     output_tokens: int = 0
@@ -49,9 +52,18 @@ class JobRecord:
         return max(0, (self.ended_at or self.now) - self.started_at) / 1000
 
     def progress(self) -> dict[str, float | None]:
-        """``fraction`` of rows done, ``rows_per_second`` since the start and ``eta_seconds``."""
+        """``fraction`` of rows done, ``rows_per_second`` since the start and ``eta_seconds``.
+
+        Of a training that runs: the share of its steps, and the time that it gives itself.
+        """
         done = self.completed + self.failed
         seconds = self.seconds_running
+        if self.training is not None and not done and not self.status.ended:
+            return {
+                "fraction": _share_of_steps(self.training),
+                "rows_per_second": None,
+                "eta_seconds": self.training.get("eta_seconds"),
+            }
         rate = done / seconds if seconds > 0 and done else None
         fraction = None if self.total is None else (done / self.total if self.total else 1.0)
         eta: float | None = None
@@ -89,6 +101,7 @@ class JobRecord:
             "expires_at": rfc3339(self.expires_at),
             "attempts": self.attempts,
             "waiting": self.waiting,
+            "training": self.training,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,
@@ -119,6 +132,15 @@ class JobRecord:
             priority=Priority(record.priority),
             lane=Lane(record.lane),
         )
+
+
+#: What of a training's progress its steps are; evaluation and saving come after the last one.
+_STEPS_SHARE = 0.99
+
+
+def _share_of_steps(training: dict[str, Any]) -> float:
+    step, steps = training.get("step") or 0, training.get("steps") or 0
+    return round(min(1.0, step / steps) * _STEPS_SHARE, 6) if steps else 0.0
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

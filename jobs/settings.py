@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -183,6 +184,19 @@ class Settings(BaseSettings):
         for name in ("s3_endpoint", "hf_endpoint"):
             shown[name] = _mask_url(shown[name]) if shown[name] else None
         return shown
+
+
+#: Ends of the names of variables that hold what a process without business with the outside should not know.
+_SECRET_ENDINGS = ("_TOKEN", "_KEY", "_KEY_ID", "_SECRET", "_PASSWORD", "_CREDENTIALS")
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """This process's environment without Textmill's settings, and without what looks like anybody's secret."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("TEXTMILL_") and not name.upper().endswith(_SECRET_ENDINGS)
+    }
 
 
 def _mask_url(url: str) -> str:

@@ -71,7 +71,7 @@ class Committer:
 
     def _measure(self, opened: OpenJob, work: Work) -> None:
         """Remember the speed, so that later plans cut shards of the right size."""
-        if work.done is not None and work.seconds > 0:
+        if work.done is not None and work.row_bytes and work.seconds > 0:
             speed = len(work.done) * work.row_bytes / work.seconds
             self._runtime.ledger.workers.record_speed(
                 opened.kind.name, opened.job.model_key, self._device.type, speed

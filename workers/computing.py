@@ -63,7 +63,9 @@ class Work:
     """What has been computed of a range so far: always its first rows, whole windows of them."""
 
     rows: RowRange
-    row_bytes: float  #: average size of a row in the shard
+    row_bytes: (
+        float  #: average size of a row in the shard; 0 where speed says nothing, as of trainings
+    )
     lines: PartLines = field(default_factory=PartLines)
     input_tokens: int = 0
     output_tokens: int = 0
@@ -114,6 +116,21 @@ class Hand:
         rows = self._lease.rows
         self._until = min(start + self._windows * self.size, len(rows))
         self._lease.take_in_hand(RowRange(rows.start + start, rows.start + self._until))
+
+
+def published(
+    runtime: Runtime, opened: OpenJob, success: Success, product: ModelProduct
+) -> Success:
+    """The same success, with the model that it made in the registry and named in its output."""
+    version = runtime.registry.publish(
+        opened.job.tenant,
+        product.name,
+        product.folder,
+        source=product.source,
+        facts=dict(product.facts),
+    )
+    output = {"model": version.name, "version": version.version, **success.output}
+    return Success(output, success.usage)
 
 
 class RangeComputer:
@@ -215,19 +232,7 @@ class RangeComputer:
                 lines.add_error(error_line(row, outcome))
                 continue
             if outcome.product is not None:
-                outcome = self._published(opened, outcome, outcome.product)
+                outcome = published(self._runtime, opened, outcome, outcome.product)
             lines.add_result(result_line(row, outcome, carry))
             work.input_tokens += outcome.usage.input_tokens
             work.output_tokens += outcome.usage.output_tokens
-
-    def _published(self, opened: OpenJob, success: Success, product: ModelProduct) -> Success:
-        """The same success, with the model that it made in the registry and named in its output."""
-        version = self._runtime.registry.publish(
-            opened.job.tenant,
-            product.name,
-            product.folder,
-            source=product.source,
-            facts=dict(product.facts),
-        )
-        output = {"model": version.name, "version": version.version, **success.output}
-        return Success(output, success.usage)

@@ -46,15 +46,20 @@ class Drain(Exception):
     """The worker must stop soon: commit what is done and give the rest back."""
 
 
-def give_back(ledger: Ledger, job_id: str, rows: RowRange, token: str) -> None:
+def give_back(
+    ledger: Ledger, job_id: str, rows: RowRange, token: str, *, death: bool = False
+) -> None:
     """Give a range back as it was; where the ledger is away, as soon as it is there again.
 
     An outage is nobody's death, so it must not look like one. Nothing happens where the range is somebody else's.
+
+    Args:
+        death: whether a process did die over it.
     """
 
     def release() -> bool:
         try:
-            ledger.ranges.release(job_id, rows, token)
+            ledger.ranges.release(job_id, rows, token, death=death)
         except Unavailable as error:
             log.warning("not given back yet", job=job_id, rows=str(rows), reason=error.detail)
             return False
@@ -175,8 +180,13 @@ class Lease:
             self._answer = answer
 
 
-def persist(lease: Lease, step: Callable[[], Value]) -> Value:
+def persist(
+    lease: Lease, step: Callable[[], Value], *, patience_leases: float = _PATIENCE_LEASES
+) -> Value:
     """Do a step, again and again through an outage of store or ledger, while the lease holds.
+
+    Args:
+        patience_leases: lease times after which to give up.
 
     Raises:
         LeaseLost: the outage outlived the lease.
@@ -189,7 +199,7 @@ def persist(lease: Lease, step: Callable[[], Value]) -> Value:
         try:
             return step()
         except Unavailable as error:
-            if time.monotonic() - begun > lease.seconds * _PATIENCE_LEASES:
+            if time.monotonic() - begun > lease.seconds * patience_leases:
                 raise
             log.warning("waiting", job=lease.job_id, reason=error.detail)
             time.sleep(pause)

@@ -76,7 +76,25 @@ class ModelFiles:
             Scheme.REGISTRY: lambda: self._registered(tenant, ref),
             Scheme.S3: lambda: self._bucket(ref),
         }
+        if ref.scheme not in fetch:
+            raise _missing(ref, "it stands for a new model, from which only a training can start")
         return usable_folder(find_model_folder(fetch[ref.scheme]()), self._cache / "imported")
+
+    def trainable(self, tenant: str, ref: ModelRef) -> Path | None:
+        """The folder of a model that is to be trained further; None for one from scratch.
+
+        Raises:
+            JobFailure: as :meth:`folder` says; or it is an adapter (``model_unsupported``).
+            Unavailable: hub or store are away.
+        """
+        if ref.scheme is Scheme.SCRATCH:
+            return None
+        folder = self.folder(tenant, ref)
+        if is_adapter(folder):
+            base = AdapterConfig.read(folder).base
+            reason = f"{ref} is an adapter; train its base {base} instead"
+            raise JobFailure("model_unsupported", reason, field="model")
+        return folder
 
     def source(self, tenant: str, ref: ModelRef, settle: Callable[[ModelRef], ModelRef]) -> Source:
         """The files of a model; of an adapter those of its base too.

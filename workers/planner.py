@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,22 +16,33 @@ from jobs.kinds import Kind
 from jobs.modelref import ModelRef
 from jobs.names import JobNames
 from jobs.params import parse_params
-from jobs.plan import CutRule, Plan, ShardLimits, cut_rule
+from jobs.plan import Plan, ShardLimits, Source, cut_rule
 from jobs.ranges import RowRange
 from jobs.record import JobRecord
 from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
+from jobs.spec import InputSpec
+from jobs.training import INPUT, TrainingKind
 from storage.broker import invite_idle
 from storage.ledger import Answer
 from storage.ledger.ranges import MOST_PLANNERS
 from storage.parts import encode_shard
 from storage.restore import planned_ranges
 from storage.submission import SubmittedJob, object_or_none
+from workers.cutting import cut
 from workers.failing import broken, fail_job
 from workers.model_files import ModelFiles
 from workers.retrying import retried_lines, shard_lines
 from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
 from workers.sources import pin_sources, read_options, stream_rows
+from workers.training_data import (
+    WHOLE,
+    DataFolder,
+    check_bad_rows,
+    file_spec,
+    pin_files,
+    training_shard,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -73,27 +84,8 @@ class DuplicateCounter:
         return [{"code": "repeated_custom_id", "message": message, "count": self.repeated}]
 
 
-def cut(lines: Iterable[bytes], rule: CutRule) -> Iterator[tuple[RowRange, bytearray]]:
-    """Cut the lines of rows 0, 1, 2, … into shards: a pure function of the lines and the rule.
-
-    The lines of a shard come joined, in a buffer that the next step empties: a list of them would cost several times
-    their size.
-    """
-    start = stop = 0
-    held = bytearray()
-    number = 0
-    max_rows, max_bytes = rule.max_rows, rule.bytes_of(number)
-    for line in lines:
-        if held and (stop - start >= max_rows or len(held) + len(line) > max_bytes):
-            yield RowRange(start, stop), held
-            start = stop
-            held.clear()
-            number += 1
-            max_bytes = rule.bytes_of(number)
-        held += line
-        stop += 1
-    if held:
-        yield RowRange(start, stop), held
+def _empty() -> JobFailure:
+    return JobFailure("empty_input", "the input holds no rows", field="input")
 
 
 def _check(kind: Kind, row: Row, params: Any) -> RowFailure | None:
@@ -183,7 +175,19 @@ class _Planning:
             return
         kind = self._runtime.kinds.require(self._job.spec.kind)
         params = parse_params(kind, self._job.spec.params)
-        plan = self._plan()
+        plan = self._plan(kind, params)
+        if isinstance(kind, TrainingKind):
+            total = self._plan_training(kind, params, plan)
+        else:
+            total = self._plan_shards(kind, params, plan)
+        sealed = {"rows": total, "warnings": self._duplicates.warnings()}
+        # The store first: from here on nobody need read the input again.
+        self._role.check()
+        self._runtime.store.put(self._names.sealed, orjson.dumps(sealed), "application/json")
+        self._seal(sealed)
+
+    def _plan_shards(self, kind: Kind, params: Any, plan: Plan) -> int:
+        """Cut the input into shards; how many rows they hold."""
         lines = (
             retried_lines(self._runtime.store, self._names, self._all_lines(kind, params, plan))
             if self._names.generation > 1
@@ -195,12 +199,29 @@ class _Planning:
             self._add(rows)
             total = rows.stop
         if total == 0 and self._names.generation == 1:
-            raise JobFailure("empty_input", "the input holds no rows", field="input")
-        sealed = {"rows": total, "warnings": self._duplicates.warnings()}
-        # The store first: from here on nobody need read the input again.
-        self._role.check()
-        self._runtime.store.put(self._names.sealed, orjson.dumps(sealed), "application/json")
-        self._seal(sealed)
+            raise _empty()
+        return total
+
+    def _plan_training(self, kind: TrainingKind, params: Any, plan: Plan) -> int:
+        """Keep the input as data, and add the one row that a training has."""
+        folder = DataFolder(self._runtime.store, self._names)
+        kept = folder.record()
+        if kept is None:
+            given = self._job.spec.input
+            kept = {}
+            inputs = {INPUT: (given, plan.sources)}
+            for name, file_id in kind.files(params).items():
+                inputs[name] = (file_spec(given, file_id), plan.files[name])
+            for name, (spec, sources) in inputs.items():
+                rows = self._rows(kind, params, spec, sources)
+                kept[name] = folder.keep(name, rows, self._role.check)
+            folder.complete(kept)
+        if kept[INPUT].rows == 0:
+            raise _empty()
+        check_bad_rows(self._job.spec, kept)
+        self._runtime.store.put(self._names.shard(WHOLE), training_shard())
+        self._add(WHOLE)
+        return len(WHOLE)
 
     def _plan_again(self, sealed: dict[str, Any]) -> None:
         """All shards lie in the store already: only the ledger has to hear of them."""
@@ -226,7 +247,7 @@ class _Planning:
             self._runtime.broker.finalize(self._job.id, self._job.lane)
         log.info("planned", job=self._job.id, rows=sealed["rows"], answer=answer.value)
 
-    def _plan(self) -> Plan:
+    def _plan(self, kind: Kind, params: Any) -> Plan:
         """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
         spec, store = self._job.spec, self._runtime.store
         known = None if self._fresh else object_or_none(store, self._names.plan)
@@ -248,7 +269,10 @@ class _Planning:
             total_bytes=sum(source.size for source in sources) if sources else None,
             bytes_per_second=workers.slowest_speed(spec.kind, self._job.model_key),
         )
-        plan = Plan(sources=sources, cut=rule, model=model)
+        files: dict[str, list[Source]] = {}
+        if isinstance(kind, TrainingKind):
+            files = pin_files(store, self._job.tenant, spec.input, kind, params)
+        plan = Plan(sources=sources, cut=rule, model=model, files=files)
         if store.put_once(self._names.plan, plan.model_dump_json().encode()):
             if model is not None:
                 facts = {**(self._job.model or {}), "ref": model}
@@ -265,10 +289,18 @@ class _Planning:
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         """Each row of the input with its index, checked, as a line of a shard."""
-        spec, settings = self._job.spec.input, self._runtime.settings
-        options = read_options(settings, spec, kind.fields)
+        for row in self._rows(kind, params, self._job.spec.input, plan.sources):
+            yield row.index, encode_shard_row(row)
+
+    def _rows(
+        self, kind: Kind, params: Any, spec: InputSpec, sources: list[Source]
+    ) -> Iterator[Row | BadRow]:
+        """Each row of some sources, checked."""
+        settings = self._runtime.settings
+        fields = kind.fields_of(params) if isinstance(kind, TrainingKind) else kind.fields
+        options = read_options(settings, spec, fields)
         checks = type(kind).check is not Kind.check
-        for row in stream_rows(self._runtime.store, spec, plan.sources, settings, options):
+        for row in stream_rows(self._runtime.store, spec, sources, settings, options):
             if row.index % _ROWS_BETWEEN_CHECKS == 0:
                 self._role.check()
             if row.custom_id is not None:
@@ -278,7 +310,7 @@ class _Planning:
                 failure = _check(kind, row, params)
                 if failure is not None:
                     checked = BadRow(row.index, failure, row.source, row.line, row.custom_id)
-            yield row.index, encode_shard_row(checked)
+            yield checked
 
     def _all_lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         """As :meth:`_lines`; from the first generation's shards where it was planned to its end."""

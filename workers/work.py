@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import structlog
@@ -19,7 +20,9 @@ from jobs.modelref import ModelRef
 from jobs.names import SYSTEM, JobNames
 from jobs.params import parse_params
 from jobs.plan import Plan
+from jobs.training import TrainingKind
 from nlp.cache import ModelCache
+from storage.ledger import Claim
 from storage.objects import ObjectMissing
 from storage.parts import DamagedPart
 from storage.submission import SubmittedJob, object_or_none
@@ -31,6 +34,8 @@ from workers.lease import JobStopped, Lease, LeaseLost, give_back
 from workers.model_files import ModelFiles, Source
 from workers.presence import Presence
 from workers.runtime import Runtime
+from workers.training import TrainingBase, TrainingComputer
+from workers.training_child import TrainingDied
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +62,7 @@ class ModelWorker:
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
         self._computer = RangeComputer(runtime, runtime.device)
+        self._trainer = TrainingComputer(runtime, runtime.device)
         self._committer = Committer(runtime, runtime.device)
         self._commits = ThreadPoolExecutor(1, "commit")
         self._committing: Future[None] | None = None
@@ -132,13 +138,22 @@ class ModelWorker:
         try:
             with self._faults(lease), ExitStack() as stack:
                 stack.enter_context(lease)
-                work = self._computer.compute(opened, lease, claim)
+                work = self._compute(opened, lease, claim)
                 # One at a time: what was computed but not committed must stay little.
                 self._await_commit()
                 kept = stack.pop_all()
                 self._committing = self._commits.submit(self._commit, opened, lease, work, kept)
         finally:
             self._presence.working_on(None)
+
+    def _compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> Work:
+        if not isinstance(opened.kind, TrainingKind):
+            return self._computer.compute(opened, lease, claim)
+        # Another process needs the device now, whole.
+        self._open.clear()
+        self._cache.clear()
+        self._presence.holding(())
+        return self._trainer.compute(opened, lease, claim)
 
     def _commit(self, opened: OpenJob, lease: Lease, work: Work, kept: ExitStack) -> None:
         """Commit in the background, while the next range is computed."""
@@ -160,6 +175,9 @@ class ModelWorker:
         except (LeaseLost, JobStopped) as stop:
             log.info("dropped", job=lease.job_id, rows=str(lease.rows), reason=type(stop).__name__)
             give_back(ledger, lease.job_id, lease.rows, lease.token)
+        except TrainingDied as died:
+            log.warning("training died", job=lease.job_id, reason=str(died))
+            give_back(ledger, lease.job_id, lease.rows, lease.token, death=True)
         except (JobFailure, InvalidRequest) as failure:
             fail_job(self._runtime, lease.job_id, failure)
             give_back(ledger, lease.job_id, lease.rows, lease.token)
@@ -218,7 +236,9 @@ class ModelWorker:
         params = parse_params(kind, job.spec.params)
         model: LoadedModel = NoModel()
         model_key = ""
-        if kind.needs_model and job.model is not None:
+        if isinstance(kind, TrainingKind):
+            state: Any = self._training_base(job, names)
+        elif kind.needs_model and job.model is not None:
             started = time.monotonic()
             plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
             model_key = plan.model or job.model_key
@@ -242,3 +262,12 @@ class ModelWorker:
             with kind_faults(kind):
                 state = kind.prepare(model, params, RunContext(device=self._device))
         return OpenJob(job, names, kind, params, model_key, model, state)
+
+    def _training_base(self, job: SubmittedJob, names: JobNames) -> TrainingBase:
+        """What a training starts from, brought to this host but not into memory."""
+        if job.model is None:
+            return TrainingBase(None, "")
+        plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
+        reference = plan.model or job.model_key
+        ref = ModelRef.parse(reference)
+        return TrainingBase(self._files.trainable(job.tenant, ref), reference)

@@ -11,7 +11,7 @@ from jobs.intake.read import read_rows
 from jobs.plan import CutRule
 from jobs.rows import encode_shard_row
 from storage.parts import encode_shard
-from workers.planner import cut
+from workers.cutting import cut
 
 _RULE = CutRule(max_rows=4_000, max_bytes=64 << 20)
 _ROUNDS = 5

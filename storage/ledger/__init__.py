@@ -17,6 +17,7 @@ from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
 from storage.ledger.restoring import Replaced, RestoredPart, RestoreTable
 from storage.ledger.scripts import LedgerClient, ledger_faults
+from storage.ledger.training import TrainingTable
 from storage.ledger.workers import WorkerTable
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RestoreTable",
     "RestoredPart",
     "Swept",
+    "TrainingTable",
     "WorkerTable",
 ]
 
@@ -52,6 +54,7 @@ class Ledger:
         self.client = client
         self.jobs = JobTable(client)
         self.ranges = RangeTable(client, lease_ms, now)
+        self.training = TrainingTable(client)
         self.workers = WorkerTable(client, now)
         self.restoring = RestoreTable(client, now)
         self.pressure = Pressure(client)

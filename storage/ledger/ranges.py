@@ -209,9 +209,10 @@ class RangeTable:
             )
         )
 
-    def release(self, job_id: str, rows: RowRange, token: str) -> Answer:
-        """Give a lease back with nothing done; that is no attempt: ``ok`` or ``lost``."""
-        return Answer(self._client.call("release", job_id, str(rows), token, self._now))
+    def release(self, job_id: str, rows: RowRange, token: str, *, death: bool = False) -> Answer:
+        """Give a lease back with nothing done: ``ok`` or ``lost``. That is no attempt, unless it was a ``death``."""
+        died = "1" if death else ""
+        return Answer(self._client.call("release", job_id, str(rows), token, died, self._now))
 
     # --- sweeping and finalizing -------------------------------------------------------------------
 

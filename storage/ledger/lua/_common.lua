@@ -10,7 +10,8 @@
 --                                 planner_until, finalizer, finalizer_until, final_state, max_error_rows,
 --                                 max_error_share, model_key, waiting_since, lane, restoring, base (rows that earlier
 --                                 generations gave a result), openings, plannings, deferrals, not_before, yield_until,
---                                 ungathered (bytes of output since somebody was last asked to join parts)
+--                                 ungathered (bytes of output since somebody was last asked to join parts),
+--                                 checkpoint (newest step of a training at which deaths were forgiven)
 --   job:<id>:ranges       hash    every range ever seen -> p(ending) | l(eased) | d(one):<token> | s(plit)
 --   job:<id>:pending      zset    ranges that wait for a worker, by first row, those that killed one last
 --   job:<id>:leases       hash    leased range -> token

@@ -61,6 +61,7 @@ def test_the_fields_of_a_job(http: httpx.Client, done: Job) -> None:
         "expires_at",
         "attempts",
         "waiting",
+        "training",
         "usage",
         "error",
         "warnings",

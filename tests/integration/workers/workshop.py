@@ -23,6 +23,7 @@ from storage.objects import ObjectStore
 from storage.set_up import set_up
 from storage.submission import Submissions, read_manifest
 from tests.plugins.echo_kind import Echo
+from tests.plugins.sums_kind import Sums
 from workers.finalizer import finalize_job
 from workers.planner import plan_job
 from workers.presence import Presence
@@ -47,7 +48,7 @@ class Workshop:
             store=self.store,
             ledger=self.ledger,
             broker=broker,
-            kinds=KindRegistry([Echo()]),
+            kinds=KindRegistry([Echo(), Sums()]),
             device=CPU,
         )
         presence = Presence(self.runtime, "model")
