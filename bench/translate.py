@@ -64,7 +64,7 @@ def translate(console: Console, scale: float) -> Iterator[Entry]:
     ):
         folder = save_marian(Path(name) / "marian")
         rivals = _Rivals(others, folder, threads, console)
-        exact = KindSide(Translate(), folder, _output, engine="ctranslate2", precision="exact")
+        exact = KindSide(Translate(), folder, _output, engine="torch", precision="exact")
         ours = KindSide(Translate(), folder, _output, engine="ctranslate2")
         for beams, count in ((1, _TEXTS), (_BEAMS, _BEAM_TEXTS)):
             texts = sentences(max(_LEAST_TEXTS, round(count * scale)))

@@ -30,6 +30,9 @@ _MAX_ROWS = {"cpu": 32, "cuda": 256}
 _MOST_STREAMS = 4
 #: A sequence that may not occur twice under ``Decoding.no_loops``, in tokens.
 _LOOP = 6
+#: How much of the probability goes to a forced beginning while beams are searched: as good as all of it. CTranslate2's
+#: own way to force one takes back answers that end right behind it, which transformers weighs like others.
+_CERTAIN = 0.9999999
 #: Our names of CTranslate2's formats.
 _PRECISIONS = {
     "float32": "fp32",
@@ -78,11 +81,18 @@ class CTranslate2Engine(GenerationEngine):
         return self._size
 
     def check(self, decoding: Decoding) -> None:
+        self._check(decoding, 0)
+
+    def _check(self, decoding: Decoding, forced: int) -> None:
+        """As :meth:`check` does, for answers that begin with so many forced tokens."""
         reason = unhonoured(
             self._checkpoint.generation,
             decoding,
             beams=self._beams(decoding),
             seq2seq=self._checkpoint.is_seq2seq,
+            ends=len(self._checkpoint.ends),
+            forced=forced,
+            exact=self.precision == "fp32",
         )
         if reason is not None:
             raise JobFailure(
@@ -94,7 +104,7 @@ class CTranslate2Engine(GenerationEngine):
     def write(self, prompts: Sequence[Prompt], done: Done) -> list[Written | RowFailure]:
         results: dict[int, Written | RowFailure] = {}
         for (decoding, forced), group in alike(prompts).items():
-            self.check(decoding)
+            self._check(decoding, len(forced))
             results.update(self._write_alike(prompts, group, decoding, forced, done))
         return [results[position] for position in range(len(prompts))]
 
@@ -109,6 +119,9 @@ class CTranslate2Engine(GenerationEngine):
         beams = self._beams(decoding)
         room = decoding.max_tokens + len(forced)
         options = self._options(decoding, forced)
+        prefix = self._prefix(forced)
+        if prefix and beams > 1:
+            options |= {"prefix_bias_beta": _CERTAIN, "min_decoding_length": len(prefix)}
         made = run_batches(
             [(len(prompts[position]) + room) * beams for position in group],
             lambda batch: self._batch(
@@ -162,7 +175,8 @@ class CTranslate2Engine(GenerationEngine):
         return {
             "beam_size": self._beams(decoding),
             # transformers ends a search when enough beams are finished (early_stopping), which is what CTranslate2
-            # does too, or goes on while a better one seems possible: for that twice as many are looked at.
+            # does too, or goes on while a better one seems possible: for that twice as many are waited for, which is
+            # about as good and not the same.
             "patience": 1.0 if own.early_stopping else 2.0,
             "length_penalty": 1.0 if own.length_penalty is None else own.length_penalty,
             "no_repeat_ngram_size": min((size for size in grams if size), default=0),

@@ -34,9 +34,38 @@ _OFF: dict[str, Any] = {
 
 
 def unhonoured(
-    generation: GenerationConfig, decoding: Decoding, *, beams: int, seq2seq: bool
+    generation: GenerationConfig,
+    decoding: Decoding,
+    *,
+    beams: int,
+    seq2seq: bool,
+    ends: int,
+    forced: int,
+    exact: bool,
 ) -> str | None:
-    """Why CTranslate2 would write something else than transformers does, or None when it would not."""
+    """Why CTranslate2 would write something else than transformers does, or None when it would not.
+
+    Args:
+        ends: how many tokens close an answer.
+        forced: how many tokens an answer is forced to begin with.
+        exact: whether it computes in fp32, where answers must be the same. In less, searches may part where what
+            they find is about as likely ("Correctness, by precision" of the design).
+    """
+    reason = _search_differs(generation, decoding, seq2seq=seq2seq)
+    if reason is not None or beams == 1:
+        return reason
+    if ends > 1:
+        # It looks at twice as many continuations as there are beams. All of them may be ends.
+        return "its beams run out where several tokens end an answer"
+    if forced > 1 and not _only_falls(generation):
+        return "its beams count all the forced tokens in an answer's length"
+    return _beams_differ(generation, decoding) or (_beams_part(generation) if exact else None)
+
+
+def _search_differs(
+    generation: GenerationConfig, decoding: Decoding, *, seq2seq: bool
+) -> str | None:
+    """What no search can honour."""
     if decoding.temperature > 0:
         return "it draws from one generator for a whole batch, so that neighbours would change a row's draws"
     for name, value in generation.to_diff_dict().items():
@@ -45,23 +74,46 @@ def unhonoured(
         return f"the model's generation configuration sets {name} to {value!r}"
     if generation.no_repeat_ngram_size and not seq2seq:
         return "no_repeat_ngram_size of a decoder counts the prompt too"
-    if isinstance(generation.forced_eos_token_id, list) or isinstance(
-        generation.forced_bos_token_id, list
-    ):
+    tokens = (generation.forced_eos_token_id, generation.forced_bos_token_id)
+    if any(isinstance(one, list) for one in tokens):
         return "several tokens are forced at one place"
-    return _beams_differ(generation, decoding) if beams > 1 else None
+    return None
 
 
 def _beams_differ(generation: GenerationConfig, decoding: Decoding) -> str | None:
-    if generation.early_stopping not in {True, False, None}:
+    """What no precision excuses."""
+    if generation.early_stopping not in {True, False, None} and not _only_falls(generation):
         return f"its beams stop otherwise than early_stopping={generation.early_stopping!r}"
-    banned = [
-        *(generation.bad_words_ids or ()),
-        *([one] for one in generation.suppress_tokens or ()),
-    ]
-    others = any(sequence != [generation.pad_token_id] for sequence in banned)
+    others = any(sequence != [generation.pad_token_id] for sequence in _banned(generation))
     if generation.no_repeat_ngram_size or decoding.no_loops or decoding.min_tokens or others:
         # transformers takes the other tokens' probabilities as they are, CTranslate2 makes them add up to one again;
         # for the padding token that is the same, nearly: it has hardly any probability.
         return "its beams weigh the other tokens otherwise where some are ruled out"
     return None
+
+
+def _beams_part(generation: GenerationConfig) -> str | None:
+    """What may lead to another answer that is about as likely."""
+    if generation.early_stopping is not True and not _only_falls(generation):
+        # transformers goes on while its best open beam scores above its worst finished one, CTranslate2 until a
+        # number of beams is finished. Either may see an answer that the other does not.
+        return f"in fp32 its beams must stop as with early_stopping={generation.early_stopping!r}"
+    if generation.forced_eos_token_id is not None:
+        # Answers that are cut are compared with finished ones by a length without the closing token.
+        return "in fp32 its beams must weigh a closing token that is forced"
+    if _banned(generation):
+        return "in fp32 its beams must weigh the other tokens where some are ruled out"
+    return None
+
+
+def _only_falls(generation: GenerationConfig) -> bool:
+    """Whether scores are plain sums, so that no open beam can come to more than it has.
+
+    Then both libraries end with the best answer there is, whenever they stop: CTranslate2 stops as soon as it leads.
+    """
+    return bool(generation.length_penalty == 0)
+
+
+def _banned(generation: GenerationConfig) -> list[list[int]]:
+    single = [[token] for token in generation.suppress_tokens or ()]
+    return [*(generation.bad_words_ids or ()), *single]
