@@ -13,6 +13,7 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PreTrainedTokenizerBase,
 )
 
 from jobs.devices import Device
@@ -85,10 +86,10 @@ class EncoderModel(TorchModel):
         may_miss: tuple[str, ...] = ()
         auto_class: Any = AutoModelForSequenceClassification
         pooling = None
-        if not _has_head(config) and _is_encoder(config):
+        if not has_head(config) and is_encoder(config):
             pooling = pooling_of(files)
             auto_class, may_miss = AutoModel, ("pooler.",)
-        elif not _has_head(config):
+        elif not has_head(config):
             found = ", ".join(config.architectures or ["none named"])
             raise JobFailure(
                 "model_unsupported",
@@ -116,8 +117,7 @@ class EncoderModel(TorchModel):
             packed = PackedEncoder.of(model, pad_id, takes_types=types)
             if packed is not None:
                 quick.append(PackedWay(packed, dtype, pooling=pooling))
-        limits = [max_positions(config, model), max_tokens_of(tokenizer), sentence_limit(files)]
-        max_tokens = min((limit for limit in limits if limit), default=_DEFAULT_MAX_TOKENS)
+        max_tokens = reading_limit(files, model, tokenizer)
         own = model.dtype == torch.float32 and how.device.type == "cpu"
         return cls(
             model,
@@ -218,11 +218,19 @@ def finite_rows(values: Tensor) -> list[bool]:
     return rows
 
 
-def _has_head(config: PretrainedConfig) -> bool:
+def reading_limit(files: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model can read of a text, special ones included."""
+    limits = [max_positions(model.config, model), max_tokens_of(tokenizer), sentence_limit(files)]
+    return min((limit for limit in limits if limit), default=_DEFAULT_MAX_TOKENS)
+
+
+def has_head(config: PretrainedConfig) -> bool:
+    """Whether it is of a model that was trained to classify."""
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
 
 
-def _is_encoder(config: PretrainedConfig) -> bool:
+def is_encoder(config: PretrainedConfig) -> bool:
+    """Whether it is of an encoder without a head, or with one for masked words."""
     names = config.architectures or []
     fits = any(name.endswith(("Model", "ForMaskedLM")) for name in names)
     return fits and not config.is_encoder_decoder and not getattr(config, "is_decoder", False)

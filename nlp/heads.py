@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,25 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from jobs.errors import JobFailure
 from nlp.files import read_json, weight_names
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head that a configuration's model has for classification."""
+
+    names: tuple[str, ...]  #: of its weights
+    trunk: str  #: what the names of all other weights begin with
+    reads_pooler: bool  #: whether it reads the trunk's pooler, rather than its states
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> Head:
+        """The head of this configuration's model.
+
+        Raises:
+            JobFailure: ``model_unsupported``, there is no such model of this architecture.
+        """
+        model = _model(config)
+        return cls(tuple(_head_of(model)), f"{model.base_model_prefix}.", _reads_pooler(model))
 
 
 def head_over(base: Any, own: Mapping[str, Tensor], adapter: Path, files: Path) -> Any:
@@ -75,7 +95,7 @@ def _model(config: PretrainedConfig) -> Any:
     except ValueError:
         raise JobFailure(
             "model_unsupported",
-            f"The adapter has a head, and {config.model_type} models have none for classification.",
+            f"{config.model_type} models have no head for classification.",
         ) from None
 
 
@@ -90,9 +110,12 @@ def _check_pooler(model: Any, files: Path) -> None:
 
     Such a pooler was random when the adapter was trained, and is not among its weights.
     """
-    reads = any("pooler." in name for name, _ in model.base_model.named_parameters())
-    if reads and not any("pooler." in name for name in weight_names(files)):
+    if _reads_pooler(model) and not any("pooler." in name for name in weight_names(files)):
         raise JobFailure(
             "model_unsupported",
             "The adapter cannot be used: its head reads the base's pooler, which the base's files lack.",
         )
+
+
+def _reads_pooler(model: Any) -> bool:
+    return any("pooler." in name for name, _ in model.base_model.named_parameters())

@@ -109,12 +109,14 @@ def load_weights(
     dtype: torch.dtype,
     *,
     may_miss: tuple[str, ...] = (),
+    **options: Any,
 ) -> Any:
     """The model, on its device and in evaluation mode.
 
     Args:
         auto_class: such as ``AutoModelForSequenceClassification``.
         may_miss: beginnings of names of weights which the caller never uses.
+        options: more for ``from_pretrained``.
 
     Raises:
         JobFailure: ``model_unsupported``, the files do not hold this model, or not all of its weights.
@@ -130,6 +132,7 @@ def load_weights(
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                **options,
             )
     except LOAD_ERRORS as error:
         if is_out_of_memory(error):

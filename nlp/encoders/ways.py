@@ -47,7 +47,7 @@ class PaddedWay(Way):
         return PaddedWay(model, self._pad_id, takes_types=self._takes_types, pooling=pooling)
 
     def vectors(self, batch: Sequence[Tokens]) -> Tensor:
-        inputs = self._inputs(batch)
+        inputs = padded_inputs(batch, self._pad_id, takes_types=self._takes_types)
         with torch.inference_mode():
             outputs = self._outputs(inputs).float()
             if self._pooling is None:
@@ -62,24 +62,25 @@ class PaddedWay(Way):
         found = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
         return cast(Tensor, found.logits if self._pooling is None else found.last_hidden_state)
 
-    def _inputs(self, batch: Sequence[Tokens]) -> dict[str, Tensor]:
-        """Tensors ``[rows, longest]``; no mask where nothing is padded."""
-        longest = max(len(row) for row in batch)
-        pads = [longest - len(row) for row in batch]
-        inputs = {
-            "input_ids": torch.tensor(
-                [row.ids + [self._pad_id] * pad for row, pad in zip(batch, pads, strict=True)]
-            )
-        }
-        if self._takes_types:
-            inputs["token_type_ids"] = torch.tensor(
-                [row.type_ids + [0] * pad for row, pad in zip(batch, pads, strict=True)]
-            )
-        if any(pads):
-            inputs["attention_mask"] = torch.tensor(
-                [[1] * len(row) + [0] * pad for row, pad in zip(batch, pads, strict=True)]
-            )
-        return inputs
+
+def padded_inputs(batch: Sequence[Tokens], pad_id: int, *, takes_types: bool) -> dict[str, Tensor]:
+    """What a transformers encoder takes: tensors ``[rows, longest]``, and no mask where nothing is padded."""
+    longest = max(len(row) for row in batch)
+    pads = [longest - len(row) for row in batch]
+    inputs = {
+        "input_ids": torch.tensor(
+            [row.ids + [pad_id] * pad for row, pad in zip(batch, pads, strict=True)]
+        )
+    }
+    if takes_types:
+        inputs["token_type_ids"] = torch.tensor(
+            [row.type_ids + [0] * pad for row, pad in zip(batch, pads, strict=True)]
+        )
+    if any(pads):
+        inputs["attention_mask"] = torch.tensor(
+            [[1] * len(row) + [0] * pad for row, pad in zip(batch, pads, strict=True)]
+        )
+    return inputs
 
 
 class OpenVinoWay(PaddedWay):
