@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ _DRAIN_SECONDS = GIVE_BACK_SECONDS - 0.5
 
 #: The same when another job should have a turn: then there is time.
 _YIELD_SECONDS = 120.0
+
+#: Seconds for the upload of what a process left that died.
+_DEATH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,10 @@ class _Run:
 
     def train(self) -> Success | None:
         """What came of it; None when there was no time to come to an end."""
-        resume = self._resume()
+        with closing(self._log):
+            return self._train(self._resume())
+
+    def _train(self, resume: Path | None) -> Success | None:
         data = DataFolder(self._runtime.store, self._opened.names).fetch(
             self._scratch / "data", self._read
         )
@@ -137,10 +143,9 @@ class _Run:
             uploader = CheckpointUploader(self._folder, self._lease.token, self._uploaded)
             with uploader, TrainingChild(task) as child:
                 log.info("training", job=self._lease.job_id, pid=child.pid, resumes=bool(resume))
-                success = self._follow(child, uploader)
+                success = self._followed(child, uploader)
             return None if success is None else self._finished(success)
         finally:
-            self._log.close()
             with suppress(Unavailable):
                 self._put_log()
 
@@ -192,6 +197,14 @@ class _Run:
 
     # --- meanwhile -----------------------------------------------------------------------------------
 
+    def _followed(self, child: TrainingChild, uploader: CheckpointUploader) -> Success | None:
+        try:
+            return self._follow(child, uploader)
+        except TrainingDied:
+            # Whoever goes on from a checkpoint that it left loses the less.
+            self._settle(uploader, None, time.monotonic() + _DEATH_SECONDS)
+            raise
+
     def _follow(self, child: TrainingChild, uploader: CheckpointUploader) -> Success | None:
         """Look after the process until it ends; None when it was made to before its time."""
         begun = self._heard = time.monotonic()
@@ -214,7 +227,7 @@ class _Run:
                     failure = message["failure"]
                     raise JobFailure(failure["code"], failure["message"], field=failure["field"])
                 if "stopped" in message:
-                    self._settle(uploader, asked or now, patience)
+                    self._settle(uploader, asked, (asked or now) + patience)
                     return None
                 self._take(message, uploader)
             stall = self._runtime.settings.stall_seconds
@@ -240,11 +253,11 @@ class _Run:
             return _YIELD_SECONDS
         return 0.0
 
-    def _settle(self, uploader: CheckpointUploader, asked: float, patience: float) -> None:
+    def _settle(self, uploader: CheckpointUploader, asked: float | None, deadline: float) -> None:
         """Wait for the last checkpoint to be whole in the store, as long as there is time."""
         while not uploader.idle(_LOOK_SECONDS):
             self._check(asked)
-            if time.monotonic() - asked > patience:
+            if time.monotonic() > deadline:
                 log.warning("checkpoint not uploaded in time", job=self._lease.job_id)
                 return
 

@@ -31,11 +31,11 @@ class SumsParams(KindParams):
     validation: str | None = Field(default=None, description="Id of a file.")
     weight_field: str | None = Field(default=None, description="Field that is read too.")
     kill_at: int | None = Field(default=None, description="Step before which it kills itself.")
-    kill_fresh_only: bool = Field(default=False, description="Only where it began at step 0.")
-    hang_at: int | None = Field(default=None, description="Step before which it hangs.")
+    kill_after: int | None = Field(default=None, description="Steps after which it does so.")
+    hang_at: int | None = Field(default=None, description="Where it began anew: as kill_at.")
     fail_at: int | None = Field(default=None, description="Step before which the job fails.")
     break_at: int | None = Field(default=None, description="Step before which it shows a bug.")
-    fill_at: int | None = Field(default=None, description="Step before which the disk is full.")
+    fill_at: int | None = Field(default=None, description="Where it began anew: a full disk.")
 
 
 class Sums(TrainingKind):
@@ -65,7 +65,7 @@ class Sums(TrainingKind):
         if run.resume is not None:
             saved = orjson.loads((run.resume / "state.json").read_bytes())
             state, begun = saved["state"], saved["step"]
-        run.report({"event": "phase", "name": "training"})
+        run.report({"event": "phase", "name": f"training from {begun}"})
         for step in range(begun, params.steps):
             self._suffer(step, begun, params)
             time.sleep(params.step_ms / 1000)
@@ -107,7 +107,7 @@ class Sums(TrainingKind):
         run.report({"event": "checkpoint", "step": step, "folder": str(folder)})
 
     def _suffer(self, step: int, begun: int, params: SumsParams) -> None:
-        if step == params.kill_at and not (params.kill_fresh_only and begun):
+        if step in {params.kill_at, begun + (params.kill_after or params.steps)}:
             os.kill(os.getpid(), signal.SIGKILL)
         if step == params.hang_at and not begun:
             time.sleep(3600)
@@ -115,7 +115,7 @@ class Sums(TrainingKind):
             raise JobFailure("invalid_params", "these numbers do not add up", field="params.steps")
         if step == params.break_at:
             raise ZeroDivisionError("a bug in the sums")
-        if step == params.fill_at:
+        if step == params.fill_at and not begun:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
