@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import orjson
 from flask import Blueprint, Response, request
@@ -18,6 +19,7 @@ from jobs.record import JobRecord
 from jobs.s3uri import check_allowed
 from jobs.spec import MAX_INLINE_BYTES, JobSpec
 from jobs.states import Status
+from jobs.training import TrainingKind
 from storage.ledger import JobFilter
 
 blueprint = Blueprint("jobs", __name__)
@@ -35,7 +37,9 @@ def submit() -> Response:
     spec = json_body(JobSpec, at.settings.max_request_bytes)
     key = idempotency_key()
     kind = at.kinds.require(spec.kind)
-    parse_params(kind, spec.params)
+    params = parse_params(kind, spec.params)
+    if isinstance(kind, TrainingKind):
+        _check_files(kind.files(params), tenant)
     model = resolve_model(kind, spec.model)
     input_bytes = _check_input(spec, tenant)
     record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
@@ -65,6 +69,15 @@ def _check_input(spec: JobSpec, tenant: str) -> int | None:
             field="input.uri",
         )
     return None
+
+
+def _check_files(files: Mapping[str, str], tenant: str) -> None:
+    """Refuse a training that names files which are not there."""
+    for name, file_id in files.items():
+        try:
+            services().files.get(tenant, file_id)
+        except NotFound:
+            raise InvalidRequest.of(f"params.{name}", "no such file", file_id) from None
 
 
 @blueprint.get("/jobs/<job_id>")

@@ -25,6 +25,7 @@ from textmill.job import Counts, Job, JobError, Progress, Usage
 from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
+from textmill.training import Training
 from textmill.version import __version__
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "RetryPolicy",
     "Textmill",
     "TextmillError",
+    "Training",
     "TransferFailed",
     "Unauthenticated",
     "Unavailable",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.paging import parse_time
+from textmill.training import Training, to_training
 
 if TYPE_CHECKING:
     from textmill.jobs import Jobs, OutputFormat
@@ -78,6 +79,7 @@ class Job:
     expires_at: datetime | None = None  #: when its completion window passes
     attempts: int = 1
     waiting: str | None = None  #: what keeps it from going on just now
+    training: Training | None = None  #: how far a fine-tuning is; None for other kinds
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _jobs: Jobs = field(repr=False, compare=False)
@@ -199,6 +201,7 @@ def to_job(raw: Mapping[str, Any], jobs: Jobs) -> Job:
         expires_at=parse_time(raw.get("expires_at")),
         attempts=raw.get("attempts") or 1,
         waiting=raw.get("waiting"),
+        training=to_training(raw.get("training")),
         error=error
         and JobError(
             code=error.get("code") or "failed",

@@ -11,11 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from textmill.job import Job
+from textmill.training import Training, sparkline
 from textmill.wording import duration, plain, short_count, speed, state_style, state_words
 
 #: Columns of a panel at most; wider ones are harder to read.
 PANEL_WIDTH = 80
 _LABEL_WIDTH = 6
+#: Characters of a loss curve, and metrics of an evaluation that are shown.
+CURVE_WIDTH, _SHOWN_METRICS = 60, 4
 
 
 def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> RenderableType:
@@ -37,6 +40,8 @@ def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> 
         parts.append(facts)
     if job.model:
         parts.append(_model(job))
+    if job.training is not None:
+        parts += [Text(), _training(job.training)]
     if job.waiting and not job.ended:
         parts += [Text(), Text(f"waiting: {plain(job.waiting)}", style="yellow")]
     if job.error is not None:
@@ -68,6 +73,9 @@ _MARKS = {"completed": "✓", "failed": "✗", "expired": "✗", "cancelled": "�
 
 def _rows(job: Job) -> Text:
     counts = job.counts
+    if job.training is not None and job.training.step is not None:
+        text = Text(f"{job.training.step:,}", style="bold")
+        return text.append(f" of {job.training.steps or 0:,} steps", style="not bold")
     if counts.total is None:
         return Text(f"{counts.done:,} rows so far" if counts.done else "counting rows", style="dim")
     text = Text(f"{counts.done:,}", style="bold")
@@ -118,6 +126,38 @@ def _facts(job: Job, age: float) -> Table:
             grid.add_column(ratio=1, no_wrap=True)
     for left, right in zip(cells[::2], [*cells[1::2], None], strict=False):
         grid.add_row(*left, *(right or ("", Text())))
+    return grid
+
+
+def _training(training: Training) -> Table:
+    """The loss as a curve, and the last numbers."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", width=_LABEL_WIDTH)
+    grid.add_column(overflow="fold")
+    if training.curve:
+        curve = sparkline([loss for _, loss in training.curve], CURVE_WIDTH)
+        grid.add_row("loss", Text(curve, style="magenta"))
+    now = [
+        None if training.loss is None else f"loss {training.loss:.4g}",
+        None if training.epoch is None else f"epoch {training.epoch:.2f}",
+        None if training.learning_rate is None else f"rate {training.learning_rate:.2g}",
+        None
+        if training.tokens_per_second is None
+        else f"{short_count(round(training.tokens_per_second))} tokens/s",
+    ]
+    if any(now):
+        grid.add_row("now", Text(" · ".join(one for one in now if one)))
+    if training.phase:
+        grid.add_row("phase", Text(plain(training.phase)))
+    if training.metrics:
+        shown = [
+            f"{plain(name)} {value:.4g}"
+            for name, value in list(training.metrics.items())[:_SHOWN_METRICS]
+            if value is not None
+        ]
+        grid.add_row("eval", Text(" · ".join([f"step {training.evaluated_at}", *shown])))
+    if training.checkpoint is not None:
+        grid.add_row("saved", Text(f"step {training.checkpoint:,}"))
     return grid
 
 

@@ -108,7 +108,12 @@ def job_line(job: Job) -> str:
     """A job on one plain line."""
     counts, progress = job.counts, job.progress
     parts = [f"{job.id}  {state_words(job.status)}"]
-    if counts.total is not None:
+    training = job.training
+    if training is not None and training.step is not None and not job.ended:
+        parts.append(f"step {training.step:,} of {training.steps or 0:,}")
+        if training.loss is not None:
+            parts.append(f"loss {training.loss:.4g}")
+    elif counts.total is not None:
         parts.append(f"{counts.done:,} of {plural(counts.total, 'row')}")
     elif counts.done:
         parts.append(f"{plural(counts.done, 'row')} so far")

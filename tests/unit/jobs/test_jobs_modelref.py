@@ -24,6 +24,8 @@ from jobs.modelref import ModelRef, Scheme
         ("s3://bucket/a/", Scheme.S3, "bucket/a", None, "s3://bucket/a"),
         ("pkg:some_package", Scheme.PKG, "some_package", None, None),
         ("file:/models/a", Scheme.FILE, "/models/a", None, None),
+        ("scratch:marian", Scheme.SCRATCH, "marian", None, None),
+        ("scratch:bert-like_2@tiny", Scheme.SCRATCH, "bert-like_2", "tiny", None),
     ],
 )
 def test_good_references(
@@ -52,6 +54,12 @@ def test_good_references(
         "hf:org/name@-rf",
         "hf:/org/name",
         "hf:https://evil/x",
+        "scratch:",
+        "scratch:a/b",
+        "scratch:a.b",
+        "scratch:a@",
+        "scratch:a@b@c",
+        "scratch:a@../b",
         "registry:",
         "registry:a/b",
         "registry:..",
