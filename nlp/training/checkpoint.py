@@ -25,6 +25,7 @@ _WEIGHTS = "model.safetensors"
 _OPTIMIZER = "optimizer.pt"
 _BEST = "best.safetensors"
 _TASK = "task"
+_CURVES = "curves.jsonl"
 
 
 @dataclass
@@ -71,13 +72,16 @@ def write_checkpoint(
     progress: Progress,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    *,
     best: Path,
+    curves: Path,
 ) -> Path:
     """Write all but what the task keeps.
 
     Args:
         folder: made here.
         best: weights of the best state, where there is one.
+        curves: what was told so far, which is kept too.
 
     Returns:
         an empty folder for what the task keeps.
@@ -87,6 +91,7 @@ def write_checkpoint(
     torch.save(optimizer.state_dict(), folder / _OPTIMIZER)
     if progress.best_step is not None:
         shutil.copyfile(best, folder / _BEST)
+    shutil.copyfile(curves, folder / _CURVES)
     state = {"format": _FORMAT, **asdict(progress)}
     (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
     (folder / _TASK).mkdir()
@@ -121,3 +126,8 @@ def read_state(
 def kept_by_task(folder: Path) -> Path:
     """The folder that the task filled."""
     return folder / _TASK
+
+
+def read_curves(folder: Path, curves: Path) -> None:
+    """Bring back what was told until the checkpoint."""
+    shutil.copyfile(folder / _CURVES, curves)

@@ -67,6 +67,7 @@ class ClassifyTask(Task):
             raise JobFailure("model_unsupported", "Expected a whole model, found an adapter.")
         params = self._params = start.params
         self._base, self._reference, self._device = start.base, start.reference, start.device
+        self._tick = start.tick
         self._lora = params.method == "lora"
         self.hyper = (_LORA if self._lora else _FULL).chosen(params)
         config = load_config(start.base)
@@ -260,7 +261,7 @@ class ClassifyTask(Task):
         self, encoder: EncoderModel, rows: Sequence[Row]
     ) -> Iterator[tuple[Row, dict[str, float]]]:
         """Each row with the score of every label; none for a row on which the model failed."""
-        context = RunContext(device=self._device)
+        context = RunContext(device=self._device, tick=self._tick)
         selection = Selection(multi_label=self.multi, top_k=len(self.labels))
         classifier = prepare_classifier(encoder, None, [], selection, context)
         for begin in range(0, len(rows), _WINDOW):

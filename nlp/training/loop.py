@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 _HOPELESS = 5
 #: Seconds between two reports of steps.
 _REPORT_SECONDS = 1.0
+#: Seconds of training from which on its end is worth a checkpoint.
+_WORTH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Surroundings:
 
     device: Device
     scratch: Path
+    curves: Path  #: what is reported, as :class:`nlp.training.curves.CurveLog` keeps it
     report: Callable[[Mapping[str, Any]], None]
     stopping: Callable[[], bool]
 
@@ -94,6 +97,8 @@ class Loop:
         self._autocast = torch.autocast(
             around.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
         )
+        self._saved = time.monotonic()
+        self._saved_step = progress.step if resume is not None else -1
         self._meter = _Meter(around.report, progress)
 
     def run(self) -> Progress:
@@ -108,7 +113,7 @@ class Loop:
             self._measured(
                 self._validation[:2]
             )  # whether there is such a metric, before hours of work
-        checked = time.monotonic()
+        self._saved = time.monotonic()
         while progress.epoch < hyper.epochs and not self._stale():
             epoch = self._batches(progress.epoch)
             end = min(len(epoch), math.ceil((hyper.epochs - progress.epoch) * len(epoch)))
@@ -127,13 +132,18 @@ class Loop:
                 share = (progress.epoch + progress.batch / len(epoch)) / hyper.epochs
                 self._meter.step(progress, loss, rate, tokens, min(1.0, share))
                 stopping = self._around.stopping()
-                if stopping or time.monotonic() - checked >= self._params.checkpoint_seconds:
+                if stopping or self._unsaved() >= self._params.checkpoint_seconds:
                     self._checkpoint()
-                    checked = time.monotonic()
                 if stopping:
                     raise Stopped
-            self._evaluate()
+            try:
+                self._evaluate()
+            except Stopped:
+                self._checkpoint()  # gone on with, it is evaluated again
+                raise
             progress.epoch, progress.batch = progress.epoch + 1, 0
+        if self._unsaved() >= min(_WORTH_SECONDS, self._params.checkpoint_seconds):
+            self._checkpoint()  # what follows can take long too
         if progress.best_step not in {None, progress.step}:
             load_weights(self._task.model, self._best)
         return progress
@@ -245,13 +255,26 @@ class Loop:
             return True
         return value > best if self._task.higher_is_better else value < best
 
+    def _unsaved(self) -> float:
+        return time.monotonic() - self._saved
+
     def _checkpoint(self) -> None:
         progress = self._progress
+        if self._saved_step == progress.step:
+            return  # going on from it leads here
         folder = self._around.scratch / f"checkpoint-{progress.step}"
         shutil.rmtree(folder, ignore_errors=True)  # half of one, from a process that was killed
-        kept = write_checkpoint(folder, progress, self._task.model, self._optimizer, self._best)
+        kept = write_checkpoint(
+            folder,
+            progress,
+            self._task.model,
+            self._optimizer,
+            best=self._best,
+            curves=self._around.curves,
+        )
         self._task.keep(kept)
         self._around.report({"event": "checkpoint", "step": progress.step, "folder": str(folder)})
+        self._saved, self._saved_step = time.monotonic(), progress.step
 
 
 def learning_rate(hyper: Hyper, share: float) -> float:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jobs.errors import JobFailure
-from nlp.training.rows import BadRows, RowFile, Rows
+from nlp.training.rows import TICK_ROWS, BadRows, RowFile, Rows
 from nlp.training.split import Part
 from nlp.training.task import Task
 
@@ -58,11 +56,15 @@ def check_parts(parts: Mapping[Part, Rows], wanted: Mapping[Part, bool]) -> None
             )
 
 
-def lengths_of(task: Task, rows: Rows) -> tuple[npt.NDArray[np.int32], int]:
+def lengths_of(
+    task: Task, rows: Rows, tick: Callable[[int], None]
+) -> tuple[npt.NDArray[np.int32], int]:
     """What each row costs in tokens, and how many rows are cut."""
     lengths = np.empty(len(rows), np.int32)
     cut = 0
     for place, row in enumerate(rows):
+        if place % TICK_ROWS == 0:
+            tick(TICK_ROWS)
         example = task.example(row)
         lengths[place] = example.tokens
         cut += example.cut
@@ -101,16 +103,6 @@ def data_report(
         },
         **facts,
     }
-
-
-def data_hash(paths: Mapping[str, Path]) -> str:
-    """SHA-256, in hex, of all files of the data."""
-    total = hashlib.sha256()
-    for name in sorted(paths):
-        with paths[name].open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{name} {digest}\n".encode())
-    return total.hexdigest()
 
 
 def _first(bad: BadRows) -> str:

@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.rows import BadRow, Row, RowFailure, decode_shard_row
+from nlp.training.task import no_tick
 
 Places = npt.NDArray[np.int64]
 
 #: Bad rows that are told of one by one.
 _FIRST_BAD = 5
+#: Rows between two looks at whether to stop.
+TICK_ROWS = 256
 
 
 @dataclass
@@ -48,9 +51,15 @@ class RowFile:
 
     Args:
         check: why a row cannot be trained on, or None.
+        tick: called now and then with the rows just read; raises to stop.
     """
 
-    def __init__(self, path: Path, check: Callable[[Row], RowFailure | None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        check: Callable[[Row], RowFailure | None],
+        tick: Callable[[int], None] = no_tick,
+    ) -> None:
         self.bad = BadRows()
         starts = array("q")
         with path.open("rb") as stream:
@@ -58,7 +67,9 @@ class RowFile:
             empty = stream.seek(0, 2) == 0
             self._bytes = None if empty else mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         position = 0
-        for line in self._lines():
+        for number, line in enumerate(self._lines()):
+            if number % TICK_ROWS == 0:
+                tick(TICK_ROWS)
             row = decode_shard_row(line)
             failure = row.failure if isinstance(row, BadRow) else check(row)
             if failure is None:

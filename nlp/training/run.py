@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 import torch
 
 from jobs.errors import JobFailure
 from jobs.rows import ModelProduct, Success
-from jobs.training import INPUT, TrainingRun
-from nlp.training.checkpoint import Progress, kept_by_task, read_progress
+from jobs.training import INPUT, Stopped, TrainingRun
+from nlp.training.card import ModelCard, base_facts, data_hash
+from nlp.training.checkpoint import Progress, kept_by_task, read_curves, read_progress
+from nlp.training.curves import CurveLog
 from nlp.training.fields import check_row
 from nlp.training.likeness import Likeness
 from nlp.training.loop import Loop, Surroundings
 from nlp.training.params import TrainingParams
-from nlp.training.report import check_file, check_parts, data_hash, data_report, lengths_of
-from nlp.training.rows import RowFile, Rows
+from nlp.training.report import check_file, check_parts, data_report, lengths_of
+from nlp.training.rows import TICK_ROWS, RowFile, Rows
 from nlp.training.split import PARTS, Part, Shares, split
 from nlp.training.task import Evaluation, Start, Task
 from nlp.training.tasks import make_task
-
-log = structlog.get_logger(__name__)
 
 #: Fraction of the input that validation and test get where nothing is said, ...
 _SHARE = 0.1
@@ -54,16 +52,30 @@ def train(run: TrainingRun) -> Success:
         progress = read_progress(run.resume)
         torch.set_num_threads(progress.threads)
     run.report({"event": "phase", "name": "data"})
-    data = _read(run, params)
-    task = _task(run, params, data)
+
+    def tick(_rows: int) -> None:
+        if run.stopping():
+            raise Stopped
+
+    data = _read(run, params, tick)
+    task = _task(run, params, data, tick)
     training = data.parts["training"]
-    lengths, cut = lengths_of(task, training)
+    lengths, cut = lengths_of(task, training, tick)
     report = data_report(data.files, data.parts, task, lengths, {**data.facts, "cut_rows": cut})
     if run.resume is not None and progress.rows != len(training):
         raise JobFailure("internal_error", "The checkpoint is of a training with other rows.")
     progress.rows = len(training)
     run.report({"event": "phase", "name": "training"})
-    around = Surroundings(run.device, run.scratch, run.report, run.stopping)
+    curves = run.scratch / "curves.jsonl"
+    if run.resume is not None:
+        read_curves(run.resume, curves)
+    curve_log = CurveLog(curves, progress.step)
+
+    def report_step(event: Mapping[str, Any]) -> None:
+        curve_log.add(event)
+        run.report(event)
+
+    around = Surroundings(run.device, run.scratch, curves, report_step, run.stopping)
     validation = _measured(data.parts["validation"])
     loop = Loop(
         task,
@@ -82,35 +94,42 @@ def train(run: TrainingRun) -> Success:
     run.report({"event": "phase", "name": "evaluation"})
     measured = _measure(task, run.product, data)
     _write(run.product / "data_report.json", report)
-    _write(run.product / "evaluation.json", measured.details)
-    facts = {
-        "task": params.task,
-        "method": params.method,
-        "base": run.reference,
-        "metrics": measured.metrics,
-        "data": {
-            "hash": data_hash(run.data),
-            "rows": {part: len(rows) for part, rows in data.parts.items()},
+    _write(
+        run.product / "evaluation.json",
+        {
+            "part": measured.part,
+            "metrics": measured.metrics,
+            "baselines": measured.baselines,
+            **measured.details,
         },
-        "params": params.model_dump(mode="json", exclude_none=True),
-        "training": _training_facts(task, progress),
+    )
+    curve_log.publish(run.product)
+    card = _card(run, params, data, measured, _training_facts(task, progress))
+    card.write(run.product)
+    output = {
+        "metrics": measured.metrics,
+        "baselines": measured.baselines,
+        "measured_on": measured.part,
+        "rows": card.rows,
     }
-    product = ModelProduct(params.output_name, run.product, run.source, facts)
-    return Success({"metrics": dict(measured.metrics)}, product=product)
+    product = ModelProduct(params.output_name, run.product, run.source, card.facts)
+    return Success(output, product=product)
 
 
-def _read(run: TrainingRun, params: TrainingParams) -> _Data:
+def _read(run: TrainingRun, params: TrainingParams, tick: Callable[[int], None]) -> _Data:
     """Read all files once, and put their rows into parts."""
     names: dict[Part, str] = {"training": INPUT, "validation": "validation", "test": "test"}
     files: dict[Part, RowFile] = {}
     for part, name in names.items():
         if name in run.data:
-            files[part] = RowFile(run.data[name], lambda row: check_row(row, params))
+            files[part] = RowFile(run.data[name], lambda row: check_row(row, params), tick)
             check_file(name, files[part])
     ordered = list(files.values())
     everything = Rows(ordered, np.arange(sum(map(len, ordered))))
     likeness = Likeness(len(everything), run.scratch)
-    for row in everything:
+    for number, row in enumerate(everything):
+        if number % TICK_ROWS == 0:
+            tick(TICK_ROWS)
         likeness.add(row.text)
     groups = likeness.groups()
     given = np.repeat([PARTS.index(part) for part in files], list(map(len, ordered)))
@@ -134,7 +153,9 @@ def _read(run: TrainingRun, params: TrainingParams) -> _Data:
     return _Data(files, parts, facts)
 
 
-def _task(run: TrainingRun, params: TrainingParams, data: _Data) -> Task:
+def _task(
+    run: TrainingRun, params: TrainingParams, data: _Data, tick: Callable[[int], None]
+) -> Task:
     torch.manual_seed(params.seed)
     own = run.scratch / "task"
     own.mkdir(exist_ok=True)
@@ -147,6 +168,7 @@ def _task(run: TrainingRun, params: TrainingParams, data: _Data) -> Task:
             rows=data.parts["training"],
             scratch=own,
             kept=kept_by_task(run.resume) if run.resume is not None else None,
+            tick=tick,
         )
     )
     if params.gradient_checkpointing:
@@ -159,7 +181,9 @@ def _task(run: TrainingRun, params: TrainingParams, data: _Data) -> Task:
 
 @dataclass(frozen=True)
 class _Measured:
-    metrics: Mapping[str, Mapping[str, float]]  #: of the model as ``model``, of baselines by name
+    part: Part | None  #: whose rows it was
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
     details: Mapping[str, Any]
 
 
@@ -168,24 +192,47 @@ def _measure(task: Task, folder: Path, data: _Data) -> _Measured:
     part: Part = "test" if len(data.parts["test"]) else "validation"
     rows = _measured(data.parts[part])
     if not len(rows):
-        return _Measured({}, {})
-    started = time.monotonic()
+        return _Measured(None, {}, {}, {})
     found: Evaluation = task.evaluate_saved(folder, rows)
     baselines = task.baselines(data.parts["training"], rows)
-    log.info("measured", rows=len(rows), seconds=round(time.monotonic() - started, 1))
-    metrics = {"model": dict(found.metrics), **{name: dict(one) for name, one in baselines.items()}}
-    return _Measured(metrics, {"part": part, "metrics": metrics, **found.details})
+    return _Measured(part, found.metrics, baselines, found.details)
 
 
 def _training_facts(task: Task, progress: Progress) -> dict[str, Any]:
     return {
         "steps": progress.step,
         "best_step": progress.best_step,
-        "evaluations": progress.evaluations[-1000:],
         "seconds": round(progress.seconds, 1),
         "threads": progress.threads,
-        "hyper": {name: getattr(task.hyper, name) for name in task.hyper.__dataclass_fields__},
+        "hyper": asdict(task.hyper),
     }
+
+
+def _card(
+    run: TrainingRun,
+    params: TrainingParams,
+    data: _Data,
+    measured: _Measured,
+    facts: Mapping[str, Any],
+) -> ModelCard:
+    licence, languages, lineage = base_facts(run.base, run.reference)
+    return ModelCard(
+        name=params.output_name,
+        task=params.task,
+        method=params.method,
+        base=run.reference,
+        job=run.source.removeprefix("job:"),
+        data_hash=data_hash(run.data),
+        rows={part: len(rows) for part, rows in data.parts.items()},
+        params=params.model_dump(mode="json", exclude_none=True),
+        metrics=measured.metrics,
+        baselines=measured.baselines,
+        details=measured.details,
+        licence=licence,
+        languages=languages,
+        lineage=lineage,
+        measured={"device": run.device.name, **facts},
+    )
 
 
 def _measured(rows: Rows) -> Rows:

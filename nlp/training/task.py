@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,10 @@ from nlp.training.params import TrainingParams
 
 if TYPE_CHECKING:
     import torch
+
+
+def no_tick(_rows: int) -> None:
+    """Go on."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class Start:
     device: Device
     rows: Sequence[Row]  #: to train on; each is read when it is asked for
     scratch: Path  #: an empty folder for whatever the task needs beside the model
-    kept: Path | None  #: on resume, the folder that :meth:`Task.keep` filled
+    kept: Path | None = None  #: on resume, the folder that :meth:`Task.keep` filled
+    #: To be called every few seconds of an evaluation, with the rows just done; raises to end it. Let that pass.
+    tick: Callable[[int], None] = no_tick
 
 
 class Task(ABC):

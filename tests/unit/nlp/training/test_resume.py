@@ -41,20 +41,25 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def after(steps: int) -> Callable[[], bool]:
-    """Ask to stop once so many steps are done."""
-    asked = iter([False] * (steps - 1) + [True])
-    return lambda: next(asked)
+#: How often a training of these rows asks before its first step: once for each reading of the data.
+ASKED_BEFORE = 3
+
+
+def after(asked: int) -> Callable[[], bool]:
+    """Say stop when asked for the so manieth time: in the data, after a step, in an evaluation."""
+    answers = iter([False] * (asked - 1) + [True])
+    return lambda: next(answers)
 
 
 def train_in_pieces(folder: Path, base: Path, params: dict[str, Any], pieces: list[int]) -> Trained:
-    """Stop after so many steps, go on from the checkpoint alone, and so forth to the end."""
+    """Stop at these moments, go on from the checkpoint alone, and so forth to the end."""
     resume = None
-    for number, steps in enumerate(pieces):
+    for number, asked in enumerate(pieces):
         run = Trained(folder / str(number), base, params, labelled(150))
         with pytest.raises(Stopped):
-            run.run(resume=resume, stopping=after(steps))
-        resume = Path(run.told("checkpoint")[-1]["folder"])
+            run.run(resume=resume, stopping=after(asked))
+        if run.told("checkpoint"):
+            resume = Path(run.told("checkpoint")[-1]["folder"])
     last = Trained(folder / "last", base, params, labelled(150))
     last.run(resume=resume)
     return last
@@ -77,8 +82,17 @@ def test_stopped_and_gone_on_with_ends_in_the_same_weights(
     assert steps >= 20
     per_epoch = steps // 3
     assert steps == 3 * per_epoch
-    # In an epoch, at its very end, and right after its evaluation.
-    pieces = train_in_pieces(tmp_path / "pieces", encoder, params, [3, per_epoch - 3, 1, 7])
+    # In the data, in an epoch, at its very end, in its evaluation, after that, and in the data once more.
+    moments = [
+        2,
+        ASKED_BEFORE + 3,
+        ASKED_BEFORE + per_epoch - 3,
+        ASKED_BEFORE + 1,
+        ASKED_BEFORE + 7,
+        3,
+    ]
+    pieces = train_in_pieces(tmp_path / "pieces", encoder, params, moments)
+    assert pieces.told("evaluation")[-1]["step"] == steps
     assert_same_weights(whole, pieces)
     again = pieces.run_result
     assert again is not None
@@ -91,7 +105,7 @@ def test_the_number_of_threads_comes_from_the_checkpoint(tmp_path: Path, encoder
         whole.run()
         first = Trained(tmp_path / "first", encoder, PARAMS, labelled(150))
         with pytest.raises(Stopped):
-            first.run(stopping=after(4))
+            first.run(stopping=after(ASKED_BEFORE + 4))
     with threads(1):
         second = Trained(tmp_path / "second", encoder, PARAMS, labelled(150))
         second.run(resume=Path(first.told("checkpoint")[-1]["folder"]))
