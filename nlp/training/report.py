@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +13,14 @@ from jobs.errors import JobFailure
 from nlp.training.rows import TICK_ROWS, BadRows, RowFile, Rows
 from nlp.training.split import Part
 from nlp.training.task import Task
+from nlp.translation.detection import detect
 
 #: Rows below which there is nothing to learn from.
 _LEAST = 2
 #: Share of the rows without a label from which on the field is held to be missing.
 _MOSTLY = 0.5
+#: Rows, spread over all, whose language is told.
+_LANGUAGE_ROWS = 200
 
 
 def check_file(name: str, rows: RowFile) -> None:
@@ -95,6 +99,7 @@ def data_report(
             }
             for name, rows in files.items()
         },
+        "languages": _languages(parts["training"]),
         "parts": {name: {"rows": len(rows), **task.survey(rows)} for name, rows in parts.items()},
         "tokens": {
             "total": int(lengths.sum(dtype=np.int64)),
@@ -103,6 +108,13 @@ def data_report(
         },
         **facts,
     }
+
+
+def _languages(rows: Rows) -> dict[str, float]:
+    """Shares of the languages of some of the texts, the most frequent first; ``other`` where none can be told."""
+    step = -(-len(rows) // _LANGUAGE_ROWS)
+    found = Counter(detect(row.text, None).tag or "other" for row in rows[::step])
+    return {tag: round(count / found.total(), 3) for tag, count in found.most_common()}
 
 
 def _first(bad: BadRows) -> str:

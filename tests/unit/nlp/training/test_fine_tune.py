@@ -35,7 +35,7 @@ def accuracy(outcomes: Sequence[Success], rows: Sequence[Row]) -> float:
     right = [
         one.output["label"] == row.fields["label"] for one, row in zip(outcomes, rows, strict=True)
     ]
-    return sum(right) / len(right)
+    return float(sum(right) / len(right))
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -124,6 +124,7 @@ def test_the_data_report_tells_of_rows_that_are_not_used(tmp_path: Path, encoder
     assert report["duplicates"]["same"] == 1
     assert report["parts"]["validation"]["rows"] == 0
     assert report["cut_rows"] == 1
+    assert next(iter(report["languages"])) == "en"
 
 
 def of_one_label(rows: Sequence[Row]) -> list[Row]:
