@@ -19,6 +19,7 @@ from jobs.s3uri import check_allowed
 from jobs.spec import InputSpec, JobSpec
 from jobs.training import TrainingKind
 from storage.registry import ModelVersion
+from storage.removal import Removal
 
 blueprint = Blueprint("models", __name__)
 
@@ -141,9 +142,17 @@ def listing() -> Response:
 
 @blueprint.get("/models/<name>")
 def show(name: str) -> Response:
-    """A model with its versions and aliases."""
+    """A model with its versions, who published each, and its aliases."""
     no_query()
-    return json_response(_public(name))
+    registry, tenant = services().registry, caller().tenant
+    model = _public(name)
+    for version in model["versions"]:
+        origins = registry.origins(tenant, name, version["version"])
+        version["origins"] = [
+            {"source": one.source, "job": one.job, "at": one.at, "facts": one.facts}
+            for one in origins
+        ]
+    return json_response(model)
 
 
 @blueprint.put("/models/<name>/aliases/<alias>")
@@ -159,8 +168,65 @@ def set_alias(name: str, alias: str) -> Response:
     known = {one.version for one in at.registry.versions(caller().tenant, name)}
     if alias in known:
         raise InvalidRequest.of("alias", "a version has this name", alias)
-    at.registry.set_alias(caller().tenant, name, alias, body.version)
+    at.registry.set_alias(caller().tenant, name, alias, body.version, idempotency_key())
     return json_response(_public(name))
+
+
+@blueprint.get("/models/<name>/aliases/<alias>")
+def show_alias(name: str, alias: str) -> Response:
+    """Where an alias points, and how it came there."""
+    no_query()
+    return json_response(_alias(name, alias))
+
+
+@blueprint.post("/models/<name>/aliases/<alias>/rollback")
+def roll_back(name: str, alias: str) -> Response:
+    """Point an alias at the version before. With an `Idempotency-Key`, a repeated call goes no further back."""
+    no_query()
+    services().registry.roll_back(caller().tenant, name, alias, idempotency_key())
+    return json_response(_alias(name, alias))
+
+
+@blueprint.delete("/models/<name>/aliases/<alias>")
+def delete_alias(name: str, alias: str) -> Response:
+    """Delete an alias."""
+    no_query()
+    services().registry.delete_alias(caller().tenant, name, alias)
+    return json_response({"name": name, "alias": alias, "deleted": True})
+
+
+@blueprint.delete("/models/<name>/versions/<version>")
+def delete_version(name: str, version: str) -> Response:
+    """Delete a version that nothing needs any more."""
+    no_query()
+    _removal().delete_version(name, version)
+    return json_response({"name": name, "version": version, "deleted": True})
+
+
+@blueprint.delete("/models/<name>")
+def delete(name: str) -> Response:
+    """Delete a model with all its versions, if nothing needs them any more."""
+    no_query()
+    _removal().delete_model(name)
+    return json_response({"name": name, "deleted": True})
+
+
+def _removal() -> Removal:
+    at = services()
+    return Removal(at.registry, at.ledger, caller().tenant)
+
+
+def _alias(name: str, alias: str) -> dict[str, Any]:
+    moves = services().registry.alias_history(caller().tenant, name, alias)
+    return {
+        "object": "alias",
+        "name": name,
+        "alias": alias,
+        "version": moves[0].version,
+        "history": [
+            {"version": move.version, "at": move.at, "reason": move.reason} for move in moves
+        ],
+    }
 
 
 def _public(name: str) -> dict[str, Any]:

@@ -22,6 +22,9 @@ CONVERSIONS = "system/conversions/"
 #: Folder of what was measured of engines: by content of the model, then kind, then machine.
 ENGINES = "system/engines/"
 
+#: The object of a model's version without which it does not exist.
+VERSION_RECORD = "version.json"
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -205,5 +208,17 @@ class TenantNames:
     def model_version(self, name: str, version: str) -> str:
         return f"{self.model(name)}{version}/"
 
+    def version_record(self, name: str, version: str) -> str:
+        """Written last of a version's objects."""
+        return self.model_version(name, version) + VERSION_RECORD
+
+    def aliases(self, name: str) -> str:
+        return self.model(name) + "aliases/"
+
     def alias(self, name: str, alias: str) -> str:
-        return f"{self.model(name)}aliases/{alias}.json"
+        """Folder of its moves."""
+        return f"{self.aliases(name)}{alias}/"
+
+    def origins(self, name: str, version: str) -> str:
+        """Folder of who published a version; beside the versions, for it is none of its files."""
+        return f"{self.model(name)}origins/{version}/"

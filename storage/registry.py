@@ -1,7 +1,8 @@
 """The model registry: ``models/<name>/<version>/`` in the store, and aliases that point at versions.
 
-A version exists once its ``version.json`` does, which is written last and never changes. Aliases are one small object
-each, so moving one is atomic.
+A version exists once its ``version.json`` does, which is written last and never changes. Its name comes from its
+contents, so whoever publishes the same bytes again, a repeated task or another job, gets the same version; who did so
+lies under ``origins/``. Aliases are lists of moves: see :mod:`storage.aliases`.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
-from jobs.errors import NotFound
-from jobs.names import TenantNames, is_model_name
+from jobs.errors import Conflict, NotFound
+from jobs.ids import new_token
+from jobs.names import VERSION_RECORD, TenantNames, is_model_name
+from storage.aliases import RECENT, AliasTable, Move
 from storage.objects import ObjectMissing, ObjectStore
 
-_RECORD = "version.json"
-_ALIASES = "aliases/"
+#: Folders beside the versions of a model.
+_RESERVED = frozenset({"aliases", "origins"})
+
+#: Files that tell of a model and are no part of it: the same weights are the same version, whatever is told.
+TOLD = frozenset({"README.md", "model_card.json", "training.jsonl", "training.svg"})
 
 #: The alias that every new version takes.
 LATEST = "latest"
+
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,43 +48,110 @@ class ModelVersion:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """One publication of a version."""
+
+    source: str  #: as :attr:`ModelVersion.source`
+    job: str  #: that published it
+    at: str  #: when it did so first
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
 class Registry:
     """The registered models of all tenants."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._aliases = AliasTable(store)
+
+    # --- versions --------------------------------------------------------------------------------
 
     def publish(
-        self, tenant: str, name: str, folder: Path, *, source: str, facts: dict[str, Any]
+        self,
+        tenant: str,
+        name: str,
+        folder: Path,
+        *,
+        source: str,
+        facts: dict[str, Any],
+        job: str | None = None,
     ) -> ModelVersion:
-        """Upload a folder as a version; point ``latest`` at it.
+        """Upload a folder as a version; point ``latest`` at it, unless something newer was published.
 
-        The version's name comes from the contents, so publishing the same folder again (a repeated task) gives the
-        same version.
+        The version's name comes from the contents, so publishing the same folder again gives the same version.
+
+        Args:
+            tenant: whose model.
+            name: of the model.
+            folder: its files.
+            source: where it came from.
+            facts: what is known of it.
+            job: who publishes; by default the source. A job that publishes again, because its task was repeated,
+                does not move ``latest`` back.
         """
         files = sorted(
-            path for path in folder.rglob("*") if path.is_file() and path != folder / _RECORD
+            path for path in folder.rglob("*") if path.is_file() and path != folder / VERSION_RECORD
         )
         digest = _digest(folder, files)
         version = digest[:12]
-        prefix = TenantNames(tenant).model_version(name, version)
-        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-        for path in files:
-            with path.open("rb") as stream:
-                self._store.put_stream(prefix + path.relative_to(folder).as_posix(), stream)
-        record = ModelVersion(
-            name=name,
-            version=version,
-            source=source,
-            digest=digest,
-            bytes=sum(sizes.values()),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            files=sizes,
-            facts=facts,
-        )
-        self._store.put_once(prefix + _RECORD, orjson.dumps(asdict(record)))
-        self._set_alias(tenant, name, LATEST, version)
+        record = TenantNames(tenant).version_record(name, version)
+        origin = Origin(source=source, job=job or source, at=_now(), facts=facts)
+        if not self._store.exists(record):
+            sizes = self._upload(tenant, name, version, folder, files)
+            made = ModelVersion(
+                name=name,
+                version=version,
+                source=source,
+                digest=digest,
+                bytes=sum(sizes.values()),
+                created_at=origin.at,
+                files=sizes,
+                facts=facts,
+            )
+            self._store.put_once(record, orjson.dumps(asdict(made)))
+        self._publish_latest(tenant, name, version, origin)
         return self.version(tenant, name, version)
+
+    def _upload(
+        self, tenant: str, name: str, version: str, folder: Path, files: list[Path]
+    ) -> dict[str, int]:
+        """Put the files of a version into the store; their sizes."""
+        prefix = TenantNames(tenant).model_version(name, version)
+        sizes = {}
+        for path in files:
+            relative = path.relative_to(folder).as_posix()
+            if relative in TOLD:
+                # Two jobs may make the same weights at once, and each tell of them in its own words.
+                self._store.put_once(prefix + relative, path.read_bytes(), _UNKNOWN_TYPE)
+                sizes[relative] = self._store.stat(prefix + relative).size
+                continue
+            with path.open("rb") as stream:
+                self._store.put_stream(prefix + relative, stream)
+            sizes[relative] = path.stat().st_size
+        return sizes
+
+    def _publish_latest(self, tenant: str, name: str, version: str, origin: Origin) -> None:
+        place = TenantNames(tenant).origins(name, version)
+        place += f"{hashlib.sha256(origin.job.encode()).hexdigest()[:32]}.json"
+        self._store.put_once(place, orjson.dumps(asdict(origin)))
+        # Whoever published first has fixed the time, and the store's clock is one for all workers.
+        first = Origin(**cast("dict[str, Any]", self._store.get_json(place)))
+        modified = self._store.stat(place).modified
+        mark = f"{modified.isoformat() if modified else ''} {first.at} {first.job}"
+
+        def decide(newest: Move | None) -> Move | None:
+            if newest is not None and newest.published >= mark:
+                return None
+            return Move(version=version, reason="publish", token=new_token(), published=mark)
+
+        self._aliases.move(tenant, name, LATEST, decide)
+
+    def origins(self, tenant: str, name: str, version: str) -> list[Origin]:
+        """Who published a version, the first one first."""
+        found = self._store.list(TenantNames(tenant).origins(name, version))
+        origins = (Origin(**cast("dict[str, Any]", self._store.get_json(o.name))) for o in found)
+        return sorted(origins, key=lambda one: one.at)
 
     def resolve(self, tenant: str, name: str, revision: str | None) -> ModelVersion:
         """The version that a version's name or an alias stands for now.
@@ -84,8 +160,10 @@ class Registry:
             NotFound: there is no such model, version or alias.
         """
         wanted = revision or LATEST
-        alias = self.aliases(tenant, name).get(wanted)
-        return self.version(tenant, name, alias or wanted)
+        if not (is_model_name(name) and is_model_name(wanted)):
+            raise NotFound("no such model in the registry")
+        move = self._aliases.current(tenant, name, wanted)
+        return self.version(tenant, name, (move.version if move else None) or wanted)
 
     def version(self, tenant: str, name: str, version: str) -> ModelVersion:
         """A version by its own name.
@@ -93,11 +171,10 @@ class Registry:
         Raises:
             NotFound: there is no such version.
         """
-        known = is_model_name(name) and is_model_name(version) and version != _ALIASES.rstrip("/")
-        if not known:
+        if not (is_model_name(name) and is_model_name(version)) or version in _RESERVED:
             raise NotFound("no such model in the registry")
         try:
-            data = self._store.get_json(TenantNames(tenant).model_version(name, version) + _RECORD)
+            data = self._store.get_json(TenantNames(tenant).version_record(name, version))
         except ObjectMissing:
             raise NotFound(f"no model {name}@{version} in the registry") from None
         return ModelVersion(**cast("dict[str, Any]", data))
@@ -119,39 +196,127 @@ class Registry:
         prefix = TenantNames(tenant).model(name)
         found = []
         for info in self._store.list(prefix, recursive=False):
-            version = info.name.removeprefix(prefix)
-            if version != _ALIASES:
+            version = info.name.removeprefix(prefix).rstrip("/")
+            if version not in _RESERVED:
                 try:
-                    found.append(self.version(tenant, name, version.rstrip("/")))
+                    found.append(self.version(tenant, name, version))
                 except NotFound:
                     continue  # still being uploaded
         if not found:
             raise NotFound(f"no model {name} in the registry")
-        return sorted(found, key=lambda one: one.created_at)
+        return sorted(found, key=lambda one: (one.created_at, one.version))
+
+    # --- aliases ---------------------------------------------------------------------------------
 
     def aliases(self, tenant: str, name: str) -> dict[str, str]:
         """Where the model's aliases point."""
         if not is_model_name(name):
             raise NotFound("no such model in the registry")
-        prefix = TenantNames(tenant).model(name) + _ALIASES
-        aliases = {}
-        for info in self._store.list(prefix):
-            data = cast("dict[str, str]", self._store.get_json(info.name))
-            aliases[info.name.removeprefix(prefix).removesuffix(".json")] = data["version"]
-        return aliases
+        return self._aliases.all(tenant, name)
 
-    def set_alias(self, tenant: str, name: str, alias: str, version: str) -> ModelVersion:
+    def alias_history(self, tenant: str, name: str, alias: str) -> list[Move]:
+        """The newest moves of an alias, newest first.
+
+        Raises:
+            NotFound: there is no such model or alias.
+        """
+        if not (is_model_name(name) and is_model_name(alias)):
+            raise NotFound("no such alias in the registry")
+        moves = list(islice(self._aliases.history(tenant, name, alias), RECENT))
+        if not moves or moves[0].version is None:
+            raise NotFound(f"no alias {alias} of {name} in the registry")
+        return moves
+
+    def set_alias(
+        self, tenant: str, name: str, alias: str, version: str, token: str | None = None
+    ) -> ModelVersion:
         """Point an alias at a version, or at what another alias points at.
 
         Raises:
             NotFound: there is no such version.
         """
         found = self.resolve(tenant, name, version)
-        self._set_alias(tenant, name, alias, found.version)
+        self._aliases.redirect(
+            tenant, name, alias, lambda: (found.version, None), token=token, reason="set"
+        )
         return found
 
-    def _set_alias(self, tenant: str, name: str, alias: str, version: str) -> None:
-        self._store.put_json(TenantNames(tenant).alias(name, alias), {"version": version})
+    def roll_back(self, tenant: str, name: str, alias: str, token: str | None = None) -> str:
+        """Point an alias at the version that it pointed at before; the version. The next call goes one further back.
+
+        Args:
+            tenant: whose model.
+            name: of the model.
+            alias: of it.
+            token: names the call: one that comes again does nothing more.
+
+        Raises:
+            NotFound: there is no such alias.
+            Conflict: there is nothing before it that still exists.
+        """
+        self.alias_history(tenant, name, alias)
+
+        def exists(version: str) -> bool:
+            return self._store.exists(TenantNames(tenant).version_record(name, version))
+
+        def before() -> tuple[str | None, int | None]:
+            earlier = self._aliases.earlier(tenant, name, alias, exists)
+            if earlier is None:
+                raise Conflict(
+                    f"alias {alias} of {name} pointed at no other version before that still exists"
+                )
+            return earlier.version, earlier.number
+
+        made = self._aliases.redirect(tenant, name, alias, before, token=token, reason="rollback")
+        return str(made.version)
+
+    def delete_alias(self, tenant: str, name: str, alias: str) -> None:
+        """Delete an alias; its history stays.
+
+        Raises:
+            NotFound: there is no such alias.
+            Conflict: it is ``latest``, which every model has.
+        """
+        self.alias_history(tenant, name, alias)
+        if alias == LATEST:
+            raise Conflict("latest is the alias of the newest version and cannot be deleted")
+        self._aliases.redirect(
+            tenant, name, alias, lambda: (None, None), token=None, reason="delete"
+        )
+
+    # --- what lies in the store ------------------------------------------------------------------
+
+    def hide(self, version: ModelVersion, tenant: str) -> None:
+        """Make a version cease to exist; its files stay for now."""
+        self._store.delete(TenantNames(tenant).version_record(version.name, version.version))
+
+    def show(self, version: ModelVersion, tenant: str) -> None:
+        """The inverse of :meth:`hide`."""
+        place = TenantNames(tenant).version_record(version.name, version.version)
+        self._store.put_once(place, orjson.dumps(asdict(version)))
+
+    def sweep(self, tenant: str, name: str, version: str | None = None) -> int:
+        """Remove whatever lies under a version that was hidden, or under a model without versions; how many objects
+        there were."""
+        names = TenantNames(tenant)
+        prefixes = [names.model(name)]
+        if version is not None:
+            prefixes = [names.model_version(name, version), names.origins(name, version)]
+        count = 0
+        for prefix in prefixes:
+            for found in self._store.list(prefix):
+                self._store.delete(found.name)
+                count += 1
+        return count
+
+    def read(self, tenant: str, version: ModelVersion, file: str) -> bytes:
+        """A small file of a version.
+
+        Raises:
+            ObjectMissing: it has no such file.
+        """
+        prefix = TenantNames(tenant).model_version(version.name, version.version)
+        return self._store.get(prefix + file)
 
     def download(self, tenant: str, version: ModelVersion, target: Path) -> None:
         """Fetch a version's files into a folder."""
@@ -168,9 +333,15 @@ def download(store: ObjectStore, name: str, path: Path) -> None:
             file.write(chunk)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _digest(folder: Path, files: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
+        if path.relative_to(folder).as_posix() in TOLD:
+            continue
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

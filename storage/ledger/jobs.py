@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import orjson
@@ -161,6 +162,22 @@ class JobTable:
         """Ids of all jobs that have not ended."""
         with ledger_faults():
             return cast("set[str]", self._client.redis.smembers("active"))
+
+    def unfinished(self, tenant: str) -> Iterator[JobRecord]:
+        """The tenant's jobs that have not ended.
+
+        Raises:
+            Unavailable: the ledger cannot say.
+        """
+        ids = iter(self.active())
+        while True:
+            # Also of no jobs at all: a ledger that is being built says so.
+            chunk = list(islice(ids, _PAGE))
+            for record in self._read(chunk):
+                if record.tenant == tenant and not record.status.ended:
+                    yield record
+            if len(chunk) < _PAGE:
+                return
 
     def set_model(self, job_id: str, model: dict[str, Any], *, resident: str | None = None) -> None:
         """Say what the job's model turned out to be: ``ref`` as pinned, and facts for its ``model`` block.

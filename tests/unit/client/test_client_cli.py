@@ -140,6 +140,30 @@ PRINTING = [
     ),
     Printing(["models", "alias", "m@1", "prod"], "PUT", "/v1/models/m/aliases/prod", {"name": "m"}),
     Printing(
+        ["models", "rollback", "m"],
+        "POST",
+        "/v1/models/m/aliases/prod/rollback",
+        {"name": "m", "alias": "prod", "version": "1"},
+    ),
+    Printing(
+        ["models", "delete", "m@1", "--yes"],
+        "DELETE",
+        "/v1/models/m/versions/1",
+        {"name": "m", "version": "1", "deleted": True},
+    ),
+    Printing(
+        ["models", "delete", "m", "--alias", "prod", "--yes"],
+        "DELETE",
+        "/v1/models/m/aliases/prod",
+        {"name": "m", "alias": "prod", "deleted": True},
+    ),
+    Printing(
+        ["models", "delete", "m", "--yes"],
+        "DELETE",
+        "/v1/models/m",
+        {"name": "m", "deleted": True},
+    ),
+    Printing(
         ["models", "import", "hf:a/b", "--name", "m"],
         "POST",
         "/v1/models",

@@ -23,7 +23,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
     """Jobs, one a line. The id is never cut: it is what the next command needs."""
     errors = any(job.counts.failed for job in jobs)
     shown = [("rows", "right"), *([("errors", "right")] if errors else []), ("age", "right")]
-    table = _table("job", "state", "what", *shown)
+    table = bare_table("job", "state", "what", *shown)
     for job in jobs:
         what = Text(plain(job.name or job.kind), no_wrap=True, overflow="ellipsis")
         if job.name:
@@ -35,7 +35,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
             what,
             Text(_rows(job), no_wrap=True),
             *([failed] if errors else []),
-            Text(_age(job.created_at, now), no_wrap=True),
+            Text(age_of(job.created_at, now), no_wrap=True),
         )
     for column in table.columns:
         column.no_wrap = column.header != "what"  # the only one that may shrink
@@ -52,17 +52,17 @@ def _rows(job: Job) -> str:
 
 def files_table(files: Iterable[File], now: datetime) -> Table:
     """Files, one a line."""
-    table = _table("file", "name", ("size", "right"), ("age", "right"))
+    table = bare_table("file", "name", ("size", "right"), ("age", "right"))
     for file in files:
         name = Text(plain(file.filename), no_wrap=True, overflow="ellipsis")
-        age = Text(_age(file.created_at, now), no_wrap=True)
+        age = Text(age_of(file.created_at, now), no_wrap=True)
         table.add_row(Text(file.id, no_wrap=True), name, size(file.bytes), age)
     return table
 
 
 def models_table(models: Iterable[Model]) -> Table:
     """Models, one a line."""
-    table = _table("model", "newest", ("versions", "right"), "aliases")
+    table = bare_table("model", "newest", ("versions", "right"), "aliases")
     for model in models:
         aliases = ", ".join(
             f"{plain(alias)} → {plain(version)}" for alias, version in model.aliases.items()
@@ -76,26 +76,9 @@ def models_table(models: Iterable[Model]) -> Table:
     return table
 
 
-def model_table(model: Model, now: datetime) -> Table:
-    """The versions of one model."""
-    table = _table("version", "aliases", "source", ("size", "right"), ("age", "right"))
-    table.title = Text(plain(model.name), style="bold")
-    table.title_justify = "left"
-    for version in model.versions:
-        aliases = [plain(a) for a, v in model.aliases.items() if str(v) == version.version]
-        table.add_row(
-            Text(plain(version.version)),
-            Text(", ".join(aliases), style="green"),
-            Text(plain(version.source or "-"), overflow="fold"),
-            "-" if version.bytes is None else size(version.bytes),
-            Text(_age(version.created_at, now), no_wrap=True),
-        )
-    return table
-
-
 def kinds_table(kinds: Sequence[Kind]) -> Table:
     """Kinds, one a line."""
-    table = _table("kind", "does", "parameters")
+    table = bare_table("kind", "does", "parameters")
     for kind in kinds:
         known, _ = properties(kind.params, {})
         names = Text(", ".join(known), style="dim")
@@ -105,7 +88,7 @@ def kinds_table(kinds: Sequence[Kind]) -> Table:
 
 def params_table(kind: Kind) -> Table:
     """The parameters of one kind."""
-    table = _table("parameter", "default", "wants")
+    table = bare_table("parameter", "default", "wants")
     table.title = Text.assemble((plain(kind.name), "bold"), f"  {plain(kind.summary)}\n")
     table.title_justify = "left"
     required = kind.params.get("required", ())
@@ -126,7 +109,7 @@ def params_table(kind: Kind) -> Table:
 
 def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
     """Workers: what each works on, and below it the models that it holds."""
-    table = _table("worker", "role", "device", "works on, and models held", ("seen", "right"))
+    table = bare_table("worker", "role", "device", "works on, and models held", ("seen", "right"))
     for worker in workers:
         name = Text(plain(worker.id), overflow="fold")
         if worker.host and worker.host not in worker.id:
@@ -139,7 +122,7 @@ def workers_table(workers: Iterable[Worker], now: datetime) -> Table:
         device = Text(plain(worker.device or "-"), overflow="fold")
         device.append(_gauges(worker), style="dim")
         table.add_row(
-            name, plain(worker.role), device, busy, Text(_age(worker.seen_at, now), no_wrap=True)
+            name, plain(worker.role), device, busy, Text(age_of(worker.seen_at, now), no_wrap=True)
         )
     return table
 
@@ -164,8 +147,9 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _table(*columns: str | tuple[str, str]) -> Table:
-    table = Table(
+def bare_table(*columns: str | tuple[str, str]) -> Table:
+    """A table without frame; a column may come with its alignment."""
+    made = Table(
         box=box.SIMPLE_HEAD,
         header_style="bold",
         border_style="dim",
@@ -175,11 +159,11 @@ def _table(*columns: str | tuple[str, str]) -> Table:
     )
     for column in columns:
         name, justify = column if isinstance(column, tuple) else (column, "left")
-        table.add_column(name, justify="right" if justify == "right" else "left")
-    return table
+        made.add_column(name, justify="right" if justify == "right" else "left")
+    return made
 
 
-def _age(moment: datetime | None, now: datetime) -> str:
+def age_of(moment: datetime | None, now: datetime) -> str:
     """How long ago, in one unit."""
     if moment is None:
         return "-"
