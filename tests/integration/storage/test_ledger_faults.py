@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "set_model": lambda bench: bench.jobs.set_model(JOB, {"ref": "pkg:x"}),
     "submit": lambda bench: bench.jobs.enter(new_job()),
     "sweep": lambda bench: bench.ranges.sweep(JOB),
+    "train_forgive": lambda bench: bench.ledger.training.forgive(JOB, ROWS, TOKEN, 10),
+    "train_show": lambda bench: bench.ledger.training.show(JOB, ROWS, TOKEN, {"step": 1}),
 }
 
 
