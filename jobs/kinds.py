@@ -182,6 +182,13 @@ class Kind(ABC):
         """
         return None
 
+    def search(self, params: Any) -> str:
+        """What decides, of the parameters, which engine is right and fastest: a short name, fit for an object's name.
+
+        Engines are checked and timed anew for each, and the result is remembered under it. By default nothing does.
+        """
+        return ""
+
     @abstractmethod
     def run(
         self, model: Any, state: Any, rows: Sequence[Row], params: Any, context: RunContext

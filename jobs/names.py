@@ -19,7 +19,7 @@ SYSTEM = "system/installation.json"
 #: Folder of models as engines want them: by content of the model, then by conversion.
 CONVERSIONS = "system/conversions/"
 
-#: Folder of what was measured of engines: by content of the model, then kind, then machine.
+#: Folder of what was measured of engines: by content of the model, then kind and way to search, then machine.
 ENGINES = "system/engines/"
 
 #: The object of a model's version without which it does not exist.

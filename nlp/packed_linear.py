@@ -70,9 +70,10 @@ def pack_linears(model: nn.Module, try_out: Callable[[], Tensor]) -> int:
     if not found:
         return 0
     before = try_out()
-    for parent, name, child in found:
-        setattr(parent, name, PackedLinear(child))
     try:
+        # A processor may have no packed form of this format, and says so only when it is asked for one.
+        for parent, name, child in found:
+            setattr(parent, name, PackedLinear(child))
         same = bool((try_out() - before).norm() <= _TOLERANCE[before.dtype] * before.norm())
     except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
         log.info("weights stay unpacked", reason=str(error)[:200])

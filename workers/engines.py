@@ -165,13 +165,14 @@ class Engines:
 
         return compute_dtype(self._device, "auto") is not torch.float32
 
-    # --- measuring, once for each model, kind and kind of machine --------------------------------
+    # --- measuring, once for each model, kind, way to search and kind of machine -----------------
 
     def _place(self, use: ModelUse) -> tuple[str, dict[str, str]]:
         from nlp.engines.machine import machine_facts, machine_key  # noqa: PLC0415  (torch)
 
         facts = machine_facts(self._device)
-        name = f"{ENGINES}{fingerprint(use.files)}/{use.kind.name}/{machine_key(facts)}.json"
+        kind = "-".join(filter(None, (use.kind.name, use.kind.search(use.params))))
+        name = f"{ENGINES}{fingerprint(use.files)}/{kind}/{machine_key(facts)}.json"
         return name, facts
 
     def _remembered(self, use: ModelUse) -> list[Measurement] | None:

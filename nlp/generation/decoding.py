@@ -48,3 +48,20 @@ class Generated:
     text: str  #: without special tokens
     tokens: int  #: new tokens, the closing one not counted
     cut: bool  #: whether it was still writing at ``max_tokens``
+
+
+def search_name(
+    *, beams: int | None, temperature: float, most: int | None = None, least: int = 0
+) -> str:
+    """A name for searches between which the best engine may differ.
+
+    Lengths count by their powers of two: a batch of long answers computes otherwise than one of short ones, but not
+    for every token more.
+    """
+    parts = [
+        "sampled" if temperature > 0 else "",
+        "" if beams is None else f"beams{beams}",
+        "" if most is None else f"most{2 ** (most - 1).bit_length()}",
+        f"least{2 ** (least - 1).bit_length()}" if least else "",
+    ]
+    return "-".join(filter(None, parts))

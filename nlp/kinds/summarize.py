@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
+from nlp.generation.decoding import search_name
 from nlp.prompts import MAX_TOKENS, Style
 
 if TYPE_CHECKING:
@@ -124,6 +125,14 @@ class Summarize(Kind):
         from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
 
         return generations_disagree(reference, expected.trace, found.trace, exact=exact)
+
+    def search(self, params: SummarizeParams) -> str:
+        return search_name(
+            beams=params.num_beams,
+            temperature=params.temperature,
+            most=params.max_tokens,
+            least=params.min_tokens,
+        )
 
     def prepare(
         self, model: GeneratorModel, params: SummarizeParams, context: RunContext

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
+from nlp.generation.decoding import search_name
 
 if TYPE_CHECKING:
     from nlp.generation.model import GeneratorModel
@@ -137,6 +138,11 @@ class Translate(Kind):
         from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
 
         return generations_disagree(reference, expected.trace, found.trace, exact=exact)
+
+    def search(self, params: TranslateParams) -> str:
+        return search_name(
+            beams=params.num_beams, temperature=params.temperature, most=params.max_tokens
+        )
 
     def prepare(
         self, model: GeneratorModel, params: TranslateParams, context: RunContext

@@ -11,6 +11,9 @@ import pytest
 import nlp.kinds
 from jobs.kinds import Kind, KindRegistry
 from nlp.kinds import BUILT_IN
+from nlp.kinds.classify import Classify, ClassifyParams
+from nlp.kinds.summarize import Summarize, SummarizeParams
+from nlp.kinds.translate import Translate, TranslateParams
 
 KINDS_FOLDER = Path(nlp.kinds.__file__).parent
 
@@ -48,3 +51,23 @@ def test_parameters_say_what_they_are(kind: type[Kind]) -> None:
     for name, entry in schema["properties"].items():
         assert entry.get("description"), name
         assert entry.get("examples"), name
+
+
+def test_engines_are_compared_anew_for_every_way_to_search() -> None:
+    found = {
+        Translate().search(TranslateParams(**params))
+        for params in (
+            {},
+            {"num_beams": 1},
+            {"num_beams": 4},
+            {"temperature": 0.5},
+            {"max_tokens": 10},
+            {"max_tokens": 100},
+        )
+    }
+    assert found == {"", "beams1", "beams4", "sampled", "most16", "most128"}
+    kind = Summarize()
+    assert kind.search(SummarizeParams(seed=1)) == kind.search(SummarizeParams(seed=2)) == ""
+    lengths = SummarizeParams(num_beams=2, max_tokens=64, min_tokens=5)
+    assert kind.search(lengths) == "beams2-most64-least8"
+    assert Classify().search(ClassifyParams()) == ""
