@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.unit.nlp.conftest import bart_model, chat_model
+from tests.unit.nlp.conftest import bart_model, chat_model, one_thread
 
-__all__ = ["bart_model", "chat_model"]
+__all__ = ["bart_model", "chat_model", "one_thread"]
