@@ -25,6 +25,13 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def fast_dtype() -> str:
+    """The format that plain models are fastest in here, in torch's words: bf16 where it is not emulated, else fp32."""
+    from nlp.precision import compute_dtype  # noqa: PLC0415  (slow to import)
+
+    return str(compute_dtype(find_devices("auto")[0], "auto")).removeprefix("torch.")
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()

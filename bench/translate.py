@@ -13,17 +13,16 @@ from rich.console import Console
 
 from bench.entry import Entry
 from bench.environment import peers_python
+from bench.machine import fast_dtype
 from bench.marian import save_marian
 from bench.peering import PeerMissing, Peers, peers
 from bench.sides import KindSide, Side, Turn, median_speed, take_turns
 from jobs.rows import Success
 from nlp.kinds.translate import Translate
-from nlp.precision import compute_dtype
 from nlp.sentences import split_sentences
 from nlp.translation.placeholders import spans
 from nlp.translation.segments import Part, split_document
 from server.demo.corpus import docstrings
-from server.devices import find_devices
 
 _OURS, _RAW = "Textmill", "ctranslate2"
 #: With beams a turn is long, and two tell as much.
@@ -113,7 +112,7 @@ class _Rivals:
         ]
         self._dtypes = [
             dtype
-            for dtype in _dtypes()
+            for dtype in dict.fromkeys(("float32", fast_dtype()))
             if self._loads(dtype, "plain_translator", folder=str(folder), dtype=dtype)
         ]
 
@@ -170,14 +169,6 @@ class _Rivals:
     def _tell(self, name: str, said: str) -> None:
         self.said[name] = said
         self._console.print(f"translate: {name} is {said}")
-
-
-def _dtypes() -> list[str]:
-    """What plain translators are tried in: bf16 only where the device has it, for emulated it only takes time."""
-    import torch  # noqa: PLC0415  (only where it is measured)
-
-    fast = compute_dtype(find_devices("auto")[0], "auto")
-    return ["float32"] if fast == torch.float32 else ["float32", str(fast).removeprefix("torch.")]
 
 
 def sentences(count: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 PEERS: Mapping[str, str] = {
     "handwritten_classifier": "bench.peers.handwritten:HandwrittenClassifier",
     "classification_pipeline": "bench.peers.pipelines:ClassificationPipeline",
+    "plain_generator": "bench.peers.generators:PlainGenerator",
     "plain_translator": "bench.peers.translators:PlainTranslator",
     "raw_ctranslate2": "bench.peers.converted:RawCTranslate2",
     "sentence_classifier": "bench.peers.sentences:SentenceClassifier",
