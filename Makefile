@@ -30,7 +30,7 @@ test: $(STAMP)  ## the whole test suite, on real servers and real small models
 bench: $(STAMP)  ## side-by-side benchmarks; some of them with ONLY="overhead memory"
 	@$(BIN)/python -m bench $(ONLY)
 
-chaos: $(STAMP)  ## a million rows while every part is killed again and again (ten minutes or more)
+chaos: $(STAMP)  ## a million rows while every part is killed again and again; with CHAOS_ARGS="--training 10" a training
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import rules

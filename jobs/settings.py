@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=900.0, gt=0, description="A batch that takes longer hangs; its worker ends itself."
     )
+    drain_seconds: float = Field(
+        default=3.0,
+        ge=2.0,
+        le=600,
+        description="What a worker that is told to stop has for its batch or its checkpoint; each stop takes as long.",
+    )
     sweep_seconds: float = Field(default=1.0, gt=0, description="Time between two sweeps.")
 
     # --- workers and models -------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from server.client_config import ClientConfig
 from server.connect import Connections
 from server.embedded import EmbeddedServices
 from server.ports import free_ports, is_free
-from server.roles.worker import device_environment
+from server.roles.worker import STOP_SECONDS, device_environment
 from server.supervisor import Event, Supervisor
 from storage.keys import KeyRing
 from storage.ledger import Ledger
@@ -158,7 +158,8 @@ class Stack:
             if device.type == "cpu":
                 threads = max(1, (psutil.cpu_count(logical=False) or 1) // count)
                 env.setdefault("TEXTMILL_TORCH_THREADS", str(threads))
-            env |= device_environment(Settings.from_environment(env), device)
+            settings = Settings.from_environment(env)
+            env |= device_environment(settings, device)
             specs.append(
                 ChildSpec(
                     name=f"worker-{number}",
@@ -166,7 +167,7 @@ class Stack:
                     env=env,
                     ready=partial(self._serves, f"worker-{number}"),
                     ready_timeout=60.0,
-                    stop_timeout=15.0,
+                    stop_timeout=STOP_SECONDS + settings.drain_seconds,
                     nice=5,
                 )
             )

@@ -84,7 +84,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_proc_alive_timeout=120.0,  # a child that imports torch may need far more than 4 s
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
-        worker_soft_shutdown_timeout=3.0,
+        worker_soft_shutdown_timeout=settings.drain_seconds,
         worker_enable_soft_shutdown_on_idle=False,
     )
     return app

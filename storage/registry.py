@@ -8,11 +8,12 @@ lies under ``origins/``. Aliases are lists of moves: see :mod:`storage.aliases`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 
@@ -21,12 +22,15 @@ from jobs.ids import new_token
 from jobs.names import VERSION_RECORD, TenantNames, is_model_name
 from storage.aliases import RECENT, AliasTable, Move
 from storage.objects import ObjectMissing, ObjectStore
+from storage.watched import Watched
 
 #: Folders beside the versions of a model.
 _RESERVED = frozenset({"aliases", "origins"})
 
 #: Files that tell of a model and are no part of it: the same weights are the same version, whatever is told.
-TOLD = frozenset({"README.md", "model_card.json", "training.jsonl", "training.svg"})
+TOLD = frozenset(
+    {"README.md", "evaluation.json", "model_card.json", "training.jsonl", "training.svg"}
+)
 
 #: The alias that every new version takes.
 LATEST = "latest"
@@ -76,6 +80,7 @@ class Registry:
         source: str,
         facts: dict[str, Any],
         job: str | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> ModelVersion:
         """Upload a folder as a version; point ``latest`` at it, unless something newer was published.
 
@@ -89,6 +94,7 @@ class Registry:
             facts: what is known of it.
             job: who publishes; by default the source. A job that publishes again, because its task was repeated,
                 does not move ``latest`` back.
+            check: called between pieces; raises to give up.
         """
         files = sorted(
             path for path in folder.rglob("*") if path.is_file() and path != folder / VERSION_RECORD
@@ -98,7 +104,8 @@ class Registry:
         record = TenantNames(tenant).version_record(name, version)
         origin = Origin(source=source, job=job or source, at=_now(), facts=facts)
         if not self._store.exists(record):
-            sizes = self._upload(tenant, name, version, folder, files)
+            prefix = TenantNames(tenant).model_version(name, version)
+            sizes = self._upload(prefix, folder, files, check)
             made = ModelVersion(
                 name=name,
                 version=version,
@@ -109,17 +116,19 @@ class Registry:
                 files=sizes,
                 facts=facts,
             )
+            check()
             self._store.put_once(record, orjson.dumps(asdict(made)))
+        check()
         self._publish_latest(tenant, name, version, origin)
         return self.version(tenant, name, version)
 
     def _upload(
-        self, tenant: str, name: str, version: str, folder: Path, files: list[Path]
+        self, prefix: str, folder: Path, files: list[Path], check: Callable[[], None]
     ) -> dict[str, int]:
-        """Put the files of a version into the store; their sizes."""
-        prefix = TenantNames(tenant).model_version(name, version)
+        """Put the files of a version under a prefix of the store; their sizes."""
         sizes = {}
         for path in files:
+            check()
             relative = path.relative_to(folder).as_posix()
             if relative in TOLD:
                 # Two jobs may make the same weights at once, and each tell of them in its own words.
@@ -127,7 +136,8 @@ class Registry:
                 sizes[relative] = self._store.stat(prefix + relative).size
                 continue
             with path.open("rb") as stream:
-                self._store.put_stream(prefix + relative, stream)
+                watched = Watched(stream, check)
+                self._store.put_stream(prefix + relative, cast("BinaryIO", watched))
             sizes[relative] = path.stat().st_size
         return sizes
 

@@ -22,6 +22,7 @@ import structlog
 from jobs.errors import Unavailable
 from jobs.names import JobNames
 from storage.objects import ObjectMissing, ObjectStore
+from storage.watched import Watched
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,6 @@ KEPT = 2
 
 #: Seconds between two tries to upload while the store is away: the first, which then doubles, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
-
-_READ_BYTES = 1 << 20
 
 
 class CheckpointUnusable(Exception):
@@ -108,7 +107,7 @@ class CheckpointFolder:
         for path in sorted(one for one in folder.rglob("*") if one.is_file()):
             name = path.relative_to(folder).as_posix()
             with path.open("rb") as file:
-                watched = _Watched(file, check)
+                watched = Watched(file, check)
                 self._store.put_stream(prefix + name, cast(BinaryIO, watched))
             files[name] = {"bytes": watched.bytes, "sha256": watched.digest.hexdigest()}
         record = {"format": 1, "step": step, "files": files}
@@ -119,6 +118,11 @@ class CheckpointFolder:
         """Remove a checkpoint; it stops being whole first."""
         self._store.delete(checkpoint.prefix + COMPLETE)
         for found in self._store.list(checkpoint.prefix):
+            self._store.delete(found.name)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        for found in self._store.list(self._names.checkpoints):
             self._store.delete(found.name)
 
     def sweep(self) -> None:
@@ -166,23 +170,6 @@ class CheckpointFolder:
         return files
 
 
-class _Watched:
-    """A file that is hashed as it is read, for as long as that is wanted."""
-
-    def __init__(self, file: BinaryIO, check: Callable[[], None]) -> None:
-        self._file = file
-        self._check = check
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = _READ_BYTES) -> bytes:
-        self._check()
-        data = self._file.read(size)
-        self.digest.update(data)
-        self.bytes += len(data)
-        return data
-
-
 @dataclass(frozen=True)
 class _Waiting:
     """A folder that is to be uploaded."""
@@ -198,14 +185,20 @@ class CheckpointUploader:
         folder: where they go.
         token: of the lease, in their names.
         done: called in the uploader's thread with each checkpoint that is whole now.
+        allowed: whether this worker may still hold the lease; while not, nothing goes out.
     """
 
     def __init__(
-        self, folder: CheckpointFolder, token: str, done: Callable[[Checkpoint], None]
+        self,
+        folder: CheckpointFolder,
+        token: str,
+        done: Callable[[Checkpoint], None],
+        allowed: Callable[[], bool],
     ) -> None:
         self._folder = folder
         self._token = token
         self._done = done
+        self._allowed = allowed
         self._changed = threading.Condition()
         self._waiting: _Waiting | None = None
         self._busy = False
@@ -264,20 +257,28 @@ class CheckpointUploader:
     def _upload(self, task: _Waiting) -> None:
         pause = _FIRST_PAUSE
         while True:
-            try:
-                checkpoint = self._folder.put(task.folder, task.step, self._token, self._check)
-                self._done(checkpoint)
-                self._folder.sweep()
-            except _Dropped:
-                return
-            except Unavailable as error:
-                log.warning("checkpoint waits", step=task.step, reason=error.detail)
-            else:
+            if not self._allowed():
+                log.warning("checkpoint waits", step=task.step, reason="the ledger is away")
+            elif self._uploaded(task):
                 return
             with self._changed:
                 if self._changed.wait_for(lambda: self._closed or self._waiting is not None, pause):
                     return  # the newest wins
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _uploaded(self, task: _Waiting) -> bool:
+        """Upload once; whether it need not be tried again."""
+        try:
+            checkpoint = self._folder.put(task.folder, task.step, self._token, self._check)
+            self._done(checkpoint)
+            if self._allowed():
+                self._folder.sweep()
+        except _Dropped:
+            pass
+        except Unavailable as error:
+            log.warning("checkpoint waits", step=task.step, reason=error.detail)
+            return False
+        return True
 
     def _check(self) -> None:
         if self._closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -119,15 +119,24 @@ class Hand:
 
 
 def published(
-    runtime: Runtime, opened: OpenJob, success: Success, product: ModelProduct
+    runtime: Runtime,
+    opened: OpenJob,
+    success: Success,
+    product: ModelProduct,
+    check: Callable[[], None] = lambda: None,
 ) -> Success:
-    """The same success, with the model that it made in the registry and named in its output."""
+    """The same success, with the model that it made in the registry and named in its output.
+
+    Args:
+        check: called between pieces of the upload; raises to give up.
+    """
     version = runtime.registry.publish(
         opened.job.tenant,
         product.name,
         product.folder,
         source=product.source,
         facts=dict(product.facts),
+        check=check,
     )
     output = {"model": version.name, "version": version.version, **success.output}
     return Success(output, success.usage)

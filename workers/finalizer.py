@@ -28,6 +28,7 @@ from storage.parts import DamagedPart, decode_shard, open_part
 from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
+from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
 from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
@@ -181,6 +182,9 @@ class _Finalizing:
         except ObjectMissing:
             manifest = self._write()
         ended = JobRecord.from_json(manifest["job"])
+        if ended.status is Status.COMPLETED and self._record.training is not None:
+            # The model is in the registry. One that failed or was cancelled keeps them: a retry goes on from there.
+            CheckpointFolder(self._store, self._names).clear()
         if self._ledger.jobs.finish(ended):
             log.info(
                 "ended",

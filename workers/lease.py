@@ -20,11 +20,6 @@ log = structlog.get_logger(__name__)
 #: Longest time between two heartbeats, in seconds: within it a worker learns that its job was cancelled.
 _BEAT_SECONDS = 1.0
 
-#: Seconds that a worker which must stop has to commit what it has. Then its range goes back as it was, so that it
-#: runs elsewhere soon and the end of this process is nobody's death.
-GIVE_BACK_SECONDS = 3.0
-
-
 #: Lease times for which a worker waits for a store that is away before it gives its range to somebody else.
 _PATIENCE_LEASES = 3
 
@@ -91,11 +86,14 @@ class Lease:
         claimed: float,
         draining: threading.Event,
         stall_seconds: float,
+        drain_seconds: float,
     ) -> None:
         """Args:
         claimed: ``time.monotonic()`` from before the claim was sent.
         draining: set when the process must stop soon.
         stall_seconds: a batch that takes longer hangs; the process then ends itself, for nothing else can stop it.
+        drain_seconds: time to commit what is done once the process must stop. Then the range goes back as it was, so
+            that it runs elsewhere soon and the end of this process is nobody's death.
         """
         self.job_id = job_id
         self.rows = rows
@@ -104,6 +102,7 @@ class Lease:
         self._ledger = ledger
         self.seconds = seconds
         self._stall_seconds = stall_seconds
+        self._drain_seconds = drain_seconds
         self._deadline = claimed + seconds
         self._progress = claimed
         self._beaten = claimed  # when the last heartbeat was sent
@@ -129,6 +128,16 @@ class Lease:
     def must_yield(self) -> bool:
         """Whether another job starves: what is done should be committed soon, and the rest given back."""
         return self._answer is Answer.YIELD
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the ledger has been silent for so long that nobody knows whose the range is.
+
+        It ends with the ledger's next answer, which may well be that the range is still held: nothing expires while
+        the ledger itself is away. Until then nothing may go out.
+        """
+        decided = self._answer in (Answer.LOST, Answer.STOP)
+        return not decided and time.monotonic() >= self._deadline
 
     def check(self) -> None:
         """Return while the lease may be trusted. Also says that the work goes forward.
@@ -161,7 +170,7 @@ class Lease:
                 os._exit(1)
             if self.draining.is_set():
                 self._asked_to_drain = self._asked_to_drain or now
-                if now - self._asked_to_drain >= GIVE_BACK_SECONDS - pause:
+                if now - self._asked_to_drain >= self._drain_seconds - pause:
                     give_back(self._ledger, self.job_id, self.rows, self.token)
                     self._answer = Answer.LOST
                     return

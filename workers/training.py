@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from jobs.rows import Row, Success, result_line
 from nlp.training.process import TrainingTask, decode_success, disk_full, is_disk_full
 from storage.ledger import Claim
 from storage.objects import ObjectMissing
+from workers.apart import apart
 from workers.checkpoints import (
     Checkpoint,
     CheckpointFolder,
@@ -26,7 +28,7 @@ from workers.checkpoints import (
     CheckpointUploader,
 )
 from workers.computing import OpenJob, Work, published
-from workers.lease import GIVE_BACK_SECONDS, Lease, LeaseLost, persist
+from workers.lease import Lease, LeaseLost, persist
 from workers.runtime import Runtime
 from workers.training_child import TrainingChild, TrainingDied
 from workers.training_data import DataFolder
@@ -43,11 +45,14 @@ _LOOK_SECONDS = 0.2
 #: Seconds between two words to the ledger about how far the training is.
 _SHOW_SECONDS = 1.0
 
-#: Seconds for a checkpoint and its upload when this worker must stop; a little less than it has.
-_DRAIN_SECONDS = GIVE_BACK_SECONDS - 0.5
+#: Seconds of the time to drain that are not for a checkpoint and its upload.
+_DRAIN_REST = 0.5
 
 #: The same when another job should have a turn: then there is time.
 _YIELD_SECONDS = 120.0
+
+#: Seconds for the last words of a training.
+_LOG_SECONDS = 2.0
 
 #: Seconds for the upload of what a process left that died.
 _DEATH_SECONDS = 60.0
@@ -118,9 +123,9 @@ class _Run:
     def train(self) -> Success | None:
         """What came of it; None when there was no time to come to an end."""
         with closing(self._log):
-            return self._train(self._resume())
+            return self._train(*self._resume())
 
-    def _train(self, resume: Path | None) -> Success | None:
+    def _train(self, resume: Path | None, step: int) -> Success | None:
         data = DataFolder(self._runtime.store, self._opened.names).fetch(
             self._scratch / "data", self._read
         )
@@ -140,19 +145,20 @@ class _Run:
             resume=None if resume is None else str(resume),
         )
         try:
-            uploader = CheckpointUploader(self._folder, self._lease.token, self._uploaded)
+            uploader = CheckpointUploader(
+                self._folder, self._lease.token, self._uploaded, lambda: not self._lease.overdue
+            )
             with uploader, TrainingChild(task) as child:
-                log.info("training", job=self._lease.job_id, pid=child.pid, resumes=bool(resume))
+                log.info("training", job=self._lease.job_id, pid=child.pid, from_step=step)
                 success = self._followed(child, uploader)
             return None if success is None else self._finished(success)
         finally:
-            with suppress(Unavailable):
-                self._put_log()
+            self._leave_log()
 
     # --- before --------------------------------------------------------------------------------------
 
-    def _resume(self) -> Path | None:
-        """The folder of the newest checkpoint that is whole, or None where there is none.
+    def _resume(self) -> tuple[Path | None, int]:
+        """The folder of the newest checkpoint that is whole, and its step; None and 0 where there is none.
 
         Raises:
             JobFailure: the training dies again and again without coming any further (``worker_lost``).
@@ -176,8 +182,8 @@ class _Run:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._go_on_from(checkpoint.step)
-            return folder
-        return None
+            return folder, checkpoint.step
+        return None, 0
 
     def _fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
         def fetch() -> None:
@@ -239,6 +245,10 @@ class _Run:
         try:
             self._lease.check()
         except LeaseLost:
+            if self._lease.overdue:
+                # The process goes on computing, to nobody's harm: nothing goes out before the ledger has answered, and
+                # where the range is another's by then, all of it is dropped.
+                return
             # A worker that must stop gives its range back after a while, whatever it is doing. A checkpoint that
             # is on its way is worth something even then.
             if asked is None or not self._lease.draining.is_set():
@@ -247,7 +257,7 @@ class _Run:
     def _time_left(self, seconds: float) -> float:
         """Seconds that a training which has run so long has for a checkpoint when it must stop now; 0: it need not."""
         if self._lease.draining.is_set():
-            return _DRAIN_SECONDS
+            return self._runtime.settings.drain_seconds - _DRAIN_REST
         # Getting started costs much: once at it, it stays for a while whoever waits.
         if self._lease.must_yield and seconds > self._runtime.settings.slice_seconds:
             return _YIELD_SECONDS
@@ -296,6 +306,20 @@ class _Run:
         name = self._opened.names.training_log
         self._runtime.store.put(name, self._log.read(), "application/x-ndjson")
 
+    def _leave_log(self) -> None:
+        """Put the log a last time; a store that is silent delays nobody."""
+        if self._lease.overdue:
+            return
+
+        def put() -> None:
+            with suppress(Unavailable):
+                self._runtime.store.put(name, data, "application/x-ndjson")
+
+        name, data = self._opened.names.training_log, self._log.read()
+        thread = threading.Thread(target=put, name="training log", daemon=True)
+        thread.start()
+        thread.join(_LOG_SECONDS)
+
     # --- after ---------------------------------------------------------------------------------------
 
     def _finished(self, success: Success) -> Success:
@@ -306,11 +330,17 @@ class _Run:
         if success.product is None:
             return success
         product = success.product
-        return persist(
-            self._lease,
-            lambda: published(self._runtime, self._opened, success, product),
-            patience_leases=float("inf"),
-        )
+
+        def publish(check: Callable[[], None]) -> Success:
+            return persist(
+                self._lease,
+                lambda: published(self._runtime, self._opened, success, product, check),
+                patience_leases=float("inf"),
+            )
+
+        while self._lease.overdue and not self._lease.draining.wait(_LOOK_SECONDS):
+            self._check(None)
+        return apart(self._lease, publish)
 
 
 @contextmanager

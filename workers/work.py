@@ -134,6 +134,7 @@ class ModelWorker:
             claimed=claimed,
             draining=self._runtime.draining,
             stall_seconds=self._runtime.settings.stall_seconds,
+            drain_seconds=self._runtime.settings.drain_seconds,
         )
         try:
             with self._faults(lease), ExitStack() as stack:

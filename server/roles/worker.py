@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 #: Tells a pool child to commit what it has and give the rest back. Celery itself does not use it in children.
 DRAIN_SIGNAL = signal.SIGUSR2
 
+#: Seconds from the end of a model worker's time to drain until it is killed.
+STOP_SECONDS = 12.0
+
 #: Modules that a spawned pool child imports; signal handlers elsewhere would silently never run there.
 CHILD_IMPORTS = ("server.worker_child", "workers.tasks")
 
@@ -134,7 +137,7 @@ def supervise_model_workers(settings: Settings, devices: Sequence[Device]) -> No
             name=f"worker-{number}",
             command=[sys.executable, "-m", "server", "worker"],
             env=device_environment(settings, device),
-            stop_timeout=15.0,
+            stop_timeout=STOP_SECONDS + settings.drain_seconds,
         )
         for number, device in enumerate(devices)
     ]

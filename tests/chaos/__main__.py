@@ -13,9 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.output import OutputWrong
+from tests.chaos.report import Report
 from tests.chaos.run import ChaosRun
 from tests.chaos.scenario import FULL, SMALL
 from tests.chaos.screen import ChaosScreen
+from tests.chaos.training.moments import draw_moments
+from tests.chaos.training.ordeal import EPOCHS_PER_KILL, Ordeal, OrdealReport
 from textmill import TextmillError
 
 
@@ -23,6 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run, report, and give the exit status: 0 only when the output was whole."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--small", action="store_true", help="the size that the test suite runs")
+    parser.add_argument(
+        "--training",
+        type=int,
+        metavar="KILLS",
+        help="instead of a million rows a training, killed so many times",
+    )
     parser.add_argument("--seed", type=int, help="repeat the schedule of another run")
     parser.add_argument("--folder", type=Path, help="where to keep everything; must not exist")
     options = parser.parse_args(arguments)
@@ -38,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     console.print(f"seed {seed}; everything is kept in {folder} when this fails", highlight=False)
     try:
         with ChaosScreen(console) as screen:
-            report = ChaosRun(SMALL if options.small else FULL, seed, folder, screen).run()
+            report = _run(options, seed, folder, screen)
     except (OutputWrong, TextmillError, AssertionError) as error:
         line = f"FAILED with seed {seed}: {error}"
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
@@ -49,6 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.folder is None:
         shutil.rmtree(folder)
     return 1 if report.missed else 0
+
+
+def _run(
+    options: argparse.Namespace, seed: int, folder: Path, screen: ChaosScreen
+) -> Report | OrdealReport:
+    if not options.training:
+        return ChaosRun(SMALL if options.small else FULL, seed, folder, screen).run()
+    moments = draw_moments(options.training, seed)
+    screen.phase(f"a training is killed {len(moments)} times")
+    epochs = EPOCHS_PER_KILL * len(moments)
+    return Ordeal(folder, moments, seed, epochs=epochs, say=screen.say).run()
 
 
 if __name__ == "__main__":

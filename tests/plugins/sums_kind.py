@@ -28,6 +28,7 @@ class SumsParams(KindParams):
     step_ms: float = Field(default=0, ge=0, description="Time that each step takes.")
     checkpoint_every: int = Field(default=5, ge=1, description="Steps between checkpoints.")
     checkpoint_bytes: int = Field(default=0, ge=0, description="Ballast in each checkpoint.")
+    model_bytes: int = Field(default=0, ge=0, description="Ballast in the model.")
     validation: str | None = Field(default=None, description="Id of a file.")
     weight_field: str | None = Field(default=None, description="Field that is read too.")
     kill_at: int | None = Field(default=None, description="Step before which it kills itself.")
@@ -95,6 +96,8 @@ class Sums(TrainingKind):
         validation = list(_rows(run.data["validation"])) if params.validation else []
         model = {"state": state, "base": None if run.base is None else run.base.name}
         (run.product / "model.json").write_bytes(orjson.dumps(model))
+        if params.model_bytes:
+            (run.product / "ballast").write_bytes(bytes(params.model_bytes))
         metrics = {"rows": len(rows), "validation": len(validation)}
         product = ModelProduct(params.output_name, run.product, run.source, {"metrics": metrics})
         return Success({"metrics": metrics}, Usage(input_tokens=params.steps), product)

@@ -130,6 +130,16 @@ class RunningStack:
         self.up.kill()
         self.up.wait()
 
+    def kill_all(self) -> None:
+        """``kill -9`` of every process at once, as when the machine loses its power; return once all are dead."""
+        self.note_processes()
+        self.up.kill()
+        for process in self.survivors():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.up.wait()
+        wait_for(lambda: not self.survivors(), STOP_SECONDS)
+
     def end(self) -> None:
         """Leave nothing behind, whatever a failed test did."""
         if self._process is not None and not self._ended():
@@ -175,6 +185,14 @@ class RunningStack:
         parent = self.process(name)
         assert parent is not None
         return pool_children(parent)[0]
+
+    def trainers(self) -> list[psutil.Process]:
+        """The processes that train."""
+        try:
+            found = psutil.Process(self.up.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [one for one in found if "nlp.training.process" in _command_line(one)]
 
     # --- holding still ---------------------------------------------------------------------------
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.integration.stack.dialogue import problem
@@ -31,16 +29,6 @@ def expected_version(tm: Textmill) -> str:
     return str(row["output"]["version"])
 
 
-def trainers(stack: RunningStack) -> list[psutil.Process]:
-    """The processes that train."""
-    found = []
-    for process in psutil.Process(stack.up.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "nlp.training.process" in process.cmdline():
-                found.append(process)
-    return found
-
-
 def saved(job: Job) -> int:
     """The step of the newest checkpoint that is known to be whole."""
     training = job.refresh().training
@@ -56,7 +44,7 @@ def test_workers_are_killed_at_random_moments(stack: RunningStack, tm: Textmill)
         before = saved(job)
         wait_for(lambda before=before: saved(job) > before, 90)  # type: ignore[misc]
         time.sleep(moments.random())
-        old = trainers(stack)
+        old = stack.trainers()
         stack.note_processes()
         kill(stack)
         wait_for(lambda old=old: not any(one.is_running() for one in old), 5)  # type: ignore[misc]
@@ -66,11 +54,11 @@ def test_workers_are_killed_at_random_moments(stack: RunningStack, tm: Textmill)
     assert row["output"]["version"] == wanted
     assert done.training is not None
     assert (done.training.step, done.attempts) == (STEPS, 1)
-    assert trainers(stack) == []
+    assert stack.trainers() == []
 
 
 def _kill_trainer(stack: RunningStack) -> None:
-    for process in trainers(stack):
+    for process in stack.trainers():
         process.kill()
 
 

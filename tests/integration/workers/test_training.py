@@ -55,6 +55,7 @@ def test_a_training_from_start_to_end(trainings: Trainings) -> None:
         "usage": {"input_tokens": 20, "output_tokens": 0},
     }
     assert version.source == f"job:{job}"
+    assert trainings.checkpoints(job) == {}  # nobody needs them any more
     trainings.nobody_left()
 
 

@@ -10,7 +10,13 @@ import pytest
 from jobs.settings import Settings
 from jobs.states import Status
 from tests.integration.conftest import Services
-from tests.integration.workers.trainings import REFERENCE, TEXTS, Trainings, meanwhile
+from tests.integration.workers.trainings import (
+    REFERENCE,
+    TEXTS,
+    Trainings,
+    meanwhile,
+    wait_for,
+)
 from tests.integration.workers.workshop import TENANT
 from tests.plugins.sums_kind import expected_state
 
@@ -120,6 +126,68 @@ def test_a_cancel_frees_the_device_and_leaves_the_checkpoints(trainings: Trainin
     shop.finalize(job)
     assert shop.record(job).status is Status.CANCELLED
     assert True in trainings.checkpoints(job).values()
+
+
+def test_a_cancel_is_heard_while_the_model_is_published(
+    trainings: Trainings, services: Services
+) -> None:
+    """Even by a worker whose upload hangs in a store that is silent; and nothing is published then."""
+    shop = trainings.shop
+    job = trainings.submit(steps=20, step_ms=100, model_bytes=64 << 20)
+    shop.plan(job)
+    asked: list[float] = []
+    freed: list[float] = []
+
+    def cancel() -> None:
+        trainings.reach(job, 15)
+        root = f"tenants/{TENANT}/models/added/"
+        try:
+            # The intent lies in the store, which is silent from here on: only the ledger is told.
+            wait_for(lambda: (trainings.block(job)["phase"] == "publishing") + 0, 1, 60)
+            services.pause("seaweedfs")
+            shop.ledger.jobs.cancel(job)
+            asked.append(time.monotonic())
+            wait_for(lambda: len(freed), 1, 30)
+        finally:
+            services.resume("seaweedfs")
+        assert [one for one in shop.store.list(root) if one.name.endswith("version.json")] == []
+
+    with meanwhile(cancel):
+        shop.work()
+        freed.append(time.monotonic())
+    assert freed[0] - asked[0] < 5
+    shop.finalize(job)
+    assert shop.record(job).status is Status.CANCELLED
+    assert True in trainings.checkpoints(job).values()
+
+
+def test_a_ledger_that_is_away_for_longer_than_a_lease_ends_nothing(
+    trainings: Trainings, services: Services
+) -> None:
+    """The training computes on, but no checkpoint goes out before the ledger has answered."""
+    shop = trainings.shop
+    object.__setattr__(shop.runtime.settings, "lease_seconds", 2.0)
+    job = trainings.submit(steps=300, step_ms=50, checkpoint_every=10)
+    shop.plan(job)
+    held: list[int] = []
+
+    def take_away() -> None:
+        trainings.reach_checkpoint(job, 10)
+        services.pause("valkey")
+        try:
+            time.sleep(4.0)  # the lease is over on the worker's own clock
+            held.append(max(trainings.checkpoints(job)))
+            time.sleep(2.0)
+            held.append(max(trainings.checkpoints(job)))
+        finally:
+            services.resume("valkey")
+        trainings.reach_checkpoint(job, held[-1] + 30)
+
+    with meanwhile(take_away):
+        shop.work()
+    assert held[0] == held[1]
+    check(trainings, job, 300)
+    assert trainings.begun(job) == [0]
 
 
 def test_a_store_that_is_away_delays_checkpoints_and_nothing_else(

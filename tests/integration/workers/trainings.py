@@ -77,7 +77,7 @@ class Trainings:
 
     def checkpoints(self, job_id: str) -> dict[int, bool]:
         """Steps of the checkpoints in the store, and whether each says that it is whole."""
-        root = self.shop.names(job_id).checkpoints
+        root = JobNames(TENANT, job_id).checkpoints
         names = [found.name.removeprefix(root) for found in self.shop.store.list(root)]
         folders = {name.partition("/")[0] for name in names}
         return {
