@@ -243,6 +243,34 @@ def test_a_worker_that_must_stop_leaves_a_checkpoint_and_that_is_no_attempt(
     assert trainings.begun(job) == [0, step]
 
 
+def test_the_time_to_drain_can_cover_a_slow_upload(
+    trainings: Trainings, services: Services
+) -> None:
+    shop = trainings.shop
+    object.__setattr__(shop.runtime.settings, "drain_seconds", 40.0)
+    job = trainings.submit(steps=200, step_ms=20, checkpoint_every=1000)
+    shop.plan(job)
+
+    def stop() -> None:
+        trainings.reach(job, 5)
+        services.pause("seaweedfs")
+        try:
+            shop.runtime.draining.set()
+            time.sleep(5)  # longer than the three seconds that there are otherwise
+        finally:
+            services.resume("seaweedfs")
+
+    with meanwhile(stop):
+        shop.work_once()
+    trainings.nobody_left()
+    ((step, whole),) = trainings.checkpoints(job).items()
+    assert whole
+    shop.runtime.draining.clear()
+    shop.work()
+    check(trainings, job, 200)
+    assert trainings.begun(job) == [0, step]
+
+
 def test_another_job_need_not_wait_for_its_end(
     trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
