@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -107,9 +108,13 @@ def test_a_training_that_hangs_is_killed(trainings: Trainings) -> None:
     assert trainings.begun(job) == [0, 10]
 
 
-def test_a_cancel_frees_the_device_and_leaves_the_checkpoints(trainings: Trainings) -> None:
+@pytest.mark.parametrize("how", [{}, {"hang_at": 12}], ids=["in steps", "in what says nothing"])
+def test_a_cancel_frees_the_device_and_leaves_the_checkpoints(
+    trainings: Trainings, how: dict[str, Any]
+) -> None:
+    """Also while it evaluates, or does whatever else asks nobody."""
     shop = trainings.shop
-    job = trainings.submit(steps=10_000, step_ms=20)
+    job = trainings.submit(steps=10_000, step_ms=20, **how)
     shop.plan(job)
     asked = []
 
