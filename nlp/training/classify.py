@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,10 +41,19 @@ from nlp.training.hyper import Hyper
 from nlp.training.lora import save_lora, with_lora
 from nlp.training.task import Evaluation, Example, Start, Task
 
-#: What suits encoders of every size that runs on one device, on a few hundred rows and more.
-_FULL = Hyper(epochs=3, learning_rate=1e-4, batch_size=32, weight_decay=0.01)
+#: Highest learning rate of small encoders (MiniLM, 384 wide); wider ones take smaller steps, in proportion.
+_RATE, _RATE_WIDTH = 2e-4, 384
 #: An adapter starts from nothing and has few weights: it takes larger steps.
-_LORA = Hyper(epochs=4, learning_rate=1e-3, batch_size=32, weight_decay=0.0)
+_LORA_RATE = 1e-3
+#: Evaluations without a better one after which a training ends.
+_PATIENCE = 3
+#: Steps below which a head is not learnt, whatever the number of rows, ...
+_STEPS = 300
+#: ... and how often rows are gone through at least and at most for them.
+_EPOCHS = (3, 12)
+#: Rows to train on, and the largest batch up to so many; small batches make many steps of few rows.
+_BATCHES = ((1_000, 8), (4_000, 16))
+_BATCH = 32
 
 #: Score from which on one of several labels holds.
 _HOLDS = 0.5
@@ -69,8 +79,8 @@ class ClassifyTask(Task):
         self._base, self._reference, self._device = start.base, start.reference, start.device
         self._tick = start.tick
         self._lora = params.method == "lora"
-        self.hyper = (_LORA if self._lora else _FULL).chosen(params)
         config = load_config(start.base)
+        self.hyper = suited(len(start.rows), _width(config), lora=self._lora).chosen(params)
         if not has_head(config) and not is_encoder(config):
             found = ", ".join(config.architectures or ["none named"])
             raise JobFailure("model_unsupported", f"Expected an encoder, found {found}.")
@@ -269,6 +279,24 @@ class ClassifyTask(Task):
             for row, outcome in zip(window, classifier.run(window, context), strict=True):
                 listed = [] if isinstance(outcome, RowFailure) else outcome.output["labels"]
                 yield row, {entry["label"]: entry["score"] for entry in listed}
+
+
+def suited(rows: int, width: int, *, lora: bool) -> Hyper:
+    """What suits so many rows to train on, and an encoder whose states have this size; see docs/howto/fine-tune.md."""
+    batch = next((size for most, size in _BATCHES if rows <= most), _BATCH)
+    least, most = _EPOCHS
+    return Hyper(
+        epochs=min(most, max(least, math.ceil(_STEPS * batch / rows))),
+        learning_rate=_LORA_RATE if lora else _RATE * min(1.0, _RATE_WIDTH / width),
+        batch_size=batch,
+        weight_decay=0.0 if lora else 0.01,
+        early_stopping=_PATIENCE,
+    )
+
+
+def _width(config: PretrainedConfig) -> int:
+    found = getattr(config, "hidden_size", None) or getattr(config, "dim", None)
+    return found if isinstance(found, int) else _RATE_WIDTH
 
 
 def _count_labels(rows: Sequence[Row]) -> tuple[bool, Counter[str]]:

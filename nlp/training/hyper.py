@@ -24,6 +24,7 @@ class Hyper:
     clip: float = 1.0  #: most that the norm of all gradients may be
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    early_stopping: int | None = None  #: evaluations without a better one after which it ends
 
     def chosen(self, params: TrainingParams) -> Hyper:
         """These, with those that the job names in their place."""

@@ -159,7 +159,7 @@ class Loop:
         )
 
     def _stale(self) -> bool:
-        patience = self._params.early_stopping
+        patience = self._hyper.early_stopping
         return patience is not None and self._progress.stale >= patience
 
     def _step(self, chosen: Sequence[npt.NDArray[np.int64]], rate: float) -> tuple[float, int]:

@@ -142,7 +142,7 @@ class TrainingParams(KindParams):
         default=None,
         ge=1,
         le=1000,
-        description="Stop after so many evaluations without a better one.",
+        description="Stop after so many evaluations without a better one. By default `classify` does after 3.",
         examples=[2],
     )
     checkpoint_seconds: float = Field(
