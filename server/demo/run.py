@@ -1,4 +1,4 @@
-"""The demo as a user would do it: start a stack, submit two jobs with the SDK, watch them, read the results."""
+"""The demo as a user would do it: start a stack, submit jobs with the SDK, watch them, read the results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from jobs.errors import TextmillError
 from server.client_config import ClientConfig
 from server.demo.corpus import Document, descriptions, docstrings
+from server.demo.modules import labelled_docstrings, start_training, use_model
 from server.demo.show import DemoScreen, JobLine
 from server.devices import find_devices
 from server.up import Stack, StackOptions, inherited_environment
@@ -48,6 +49,7 @@ class DemoSize:
 
     documents: int  #: docstrings to classify
     summaries: int  #: descriptions to summarize
+    labelled: int = 60  #: docstrings of each module that a model is trained on and measured with
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _jobs(
 def _run_jobs(stack: Stack, client: ClientConfig, size: DemoSize, screen: DemoScreen) -> int:
     texts = docstrings(size.documents)
     about = descriptions(size.summaries)
+    labelled = labelled_docstrings(size.labelled)
     screen.gathered(len(texts), len(about))
     folder = stack.data_dir / "results"
     folder.mkdir(exist_ok=True)
@@ -140,18 +143,24 @@ def _run_jobs(stack: Stack, client: ClientConfig, size: DemoSize, screen: DemoSc
             name="demo: package summaries",
             input=[document.row() for document in about],
         )
+        training = start_training(textmill, CLASSIFIER, labelled)
         lines = [screen.line("classify", classify), screen.line("summarize", summarize)]
+        training_line = screen.line("fine-tune", training)
         done = [
             _finish(line, job, documents, folder)
             for line, job, documents in zip(
                 lines, (classify, summarize), (texts, about), strict=True
             )
         ]
+        training = training.wait(progress=training_line.update)
+        tuned = use_model(textmill, training, labelled, training_line.update)
     screen.close()
     screen.classified(done[0])
     screen.summarized(done[1])
-    screen.totals(stack, done)
-    good = all(one.job.status == "completed" and one.job.counts.failed == 0 for one in done)
+    screen.tuned(tuned)
+    jobs = [*(one.job for one in done), tuned.training, tuned.labelling]
+    screen.totals(stack, done, jobs)
+    good = all(job.status == "completed" and job.counts.failed == 0 for job in jobs)
     return 0 if good else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from rich.text import Text
 from server.supervisor import Event
 
 if TYPE_CHECKING:
+    from server.demo.modules import Tuned
     from server.demo.run import DemoJob
     from server.up import Stack
     from textmill import Job
@@ -45,17 +47,22 @@ class JobLine:
 
     def update(self, job: Job) -> None:
         """Show this state of the job."""
-        total = job.counts.total
+        done, total = job.counts.done, job.counts.total
         rate = job.progress.rows_per_second
         words = str(job.status).replace("_", " ")
-        if rate and job.counts.done:
+        if job.training is not None and job.training.steps and not job.ended:
+            done, total = job.training.step or 0, job.training.steps
+            words = "steps"
+            if job.training.loss is not None:
+                words += f" · loss {job.training.loss:.2f}"
+        elif rate and done:
             words += f" · {rate:.1f} rows/s"
         self._progress.update(
             self._task,
-            completed=job.counts.done,
+            completed=done,
             total=total,
             note=words,
-            count="" if total is None else f"{job.counts.done}/{total}",
+            count="" if total is None else f"{done}/{total}",
             refresh=True,
         )
 
@@ -193,15 +200,43 @@ class DemoScreen:
         self._console.print()
         self._console.print(table)
 
-    def totals(self, stack: Stack, done: Sequence[DemoJob]) -> None:
+    def tuned(self, tuned: Tuned) -> None:
+        """The new model's figures beside those of what one would use without it, and what the next job made of it."""
+        modules = tuned.labelled.modules
+        table = Table(
+            title=f"fine-tune: which of {len(modules)} modules a docstring is from "
+            f"({', '.join(modules)})",
+            title_justify="left",
+            title_style="bold",
+            border_style="dim",
+        )
+        rows = len(tuned.examples)
+        table.add_column(f"on {rows} docstrings that it was not trained on")
+        table.add_column("macro F1", justify="right")
+        table.add_column("accuracy", justify="right")
+        for name, metrics in (
+            ("the new model", tuned.metrics),
+            ("TF-IDF with logistic regression", tuned.baselines.get("tfidf", {})),
+            ("always the most frequent module", tuned.baselines.get("majority", {})),
+        ):
+            figures = [metrics.get(one, math.nan) for one in ("macro_f1", "accuracy")]
+            table.add_row(name, *(f"{figure:.3f}" for figure in figures))
+        self._console.print()
+        self._console.print(table)
+        self._console.print(
+            f"  classify with [bold]{tuned.labelling.raw['model']['ref']}[/bold], the next job: "
+            f"{tuned.right} of {rows} right",
+            highlight=False,
+        )
+
+    def totals(self, stack: Stack, done: Sequence[DemoJob], jobs: Sequence[Job]) -> None:
         """Counts, speed, tokens, and where everything lies."""
         table = Table(title="jobs", title_justify="left", title_style="bold", border_style="dim")
         for name in ("job", "kind", "status"):
             table.add_column(name, no_wrap=True)
         for name in ("rows", "errors", "rows/s", "tokens"):
             table.add_column(name, justify="right")
-        for one in done:
-            job = one.job
+        for job in jobs:
             rate = job.progress.rows_per_second
             tokens = job.usage.input_tokens + job.usage.output_tokens
             table.add_row(
