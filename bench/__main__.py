@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench.classify import classify
 from bench.entry import Entry, merge
+from bench.finetune import finetune
 from bench.machine import describe_machine
 from bench.memory import memory
 from bench.overhead import overhead
@@ -25,6 +26,7 @@ RESULTS = Path(__file__).parent / "results.json"
 #: Each is given where to print progress and the scale, and yields what it found.
 BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
     "classify": classify,
+    "finetune": finetune,
     "memory": memory,
     "overhead": overhead,
     "summarize": summarize,

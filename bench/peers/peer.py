@@ -14,6 +14,7 @@ PEERS: Mapping[str, str] = {
     "plain_translator": "bench.peers.translators:PlainTranslator",
     "raw_ctranslate2": "bench.peers.converted:RawCTranslate2",
     "sentence_classifier": "bench.peers.sentences:SentenceClassifier",
+    "trainer": "bench.peers.trainers:TrainerClassifier",
 }
 
 
