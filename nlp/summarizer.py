@@ -69,7 +69,7 @@ class Summarizer:
         self._model = model
         self._style: Style | None = options.style or (None if model.is_seq2seq else "sentence")
         max_tokens = options.max_tokens or MAX_TOKENS[self._style or "sentence"]
-        self._frame = _frame(model, options, self._style)
+        self._frame = summary_frame(model, options, self._style)
         if model.is_seq2seq and max_tokens >= model.answer:
             raise _does_not_fit(
                 f"The model writes at most {model.answer - 1} tokens: expected no more than that."
@@ -180,7 +180,12 @@ class Summarizer:
         return bullet_points(text) if style == "bullets" else text
 
 
-def _frame(model: GeneratorModel, options: SummaryOptions, style: Style | None) -> Frame:
+def summary_frame(model: GeneratorModel, options: SummaryOptions, style: Style | None) -> Frame:
+    """What stands around a text that shall be summarized.
+
+    Raises:
+        JobFailure: ``invalid_params``, the options do not fit the model.
+    """
     if not model.is_seq2seq:
         prompt = summary_prompt(style or "sentence", options.language, options.instruction)
         return model.frame(prompt if model.chats else plain_prompt(prompt))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.errors import JobFailure
+from nlp.generation.checkpoint import Checkpoint
+from nlp.training.causal import CausalTask
 from nlp.training.classify import ClassifyTask
+from nlp.training.language import CausalLanguageTask, MaskedLanguageTask, is_masked
+from nlp.training.learner import base_files
+from nlp.training.seq2seq import Seq2SeqTask
 from nlp.training.task import Start, Task
 
 
@@ -15,8 +19,12 @@ def make_task(start: Start) -> Task:
     """
     if start.params.task == "classify":
         return ClassifyTask(start)
-    raise JobFailure(
-        "invalid_params",
-        f"This version cannot train for {start.params.task}.",
-        field="params.task",
+    files = base_files(start)
+    if start.params.task == "language_model" and is_masked(files):
+        return MaskedLanguageTask(start, files)
+    checkpoint = Checkpoint.read(files)
+    if start.params.task == "language_model":
+        return CausalLanguageTask(start, checkpoint)
+    return (
+        Seq2SeqTask(start, checkpoint) if checkpoint.is_seq2seq else CausalTask(start, checkpoint)
     )

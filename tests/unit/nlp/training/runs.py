@@ -55,6 +55,7 @@ class Trained:
     files: Mapping[str, Sequence[Row | BadRow]] = field(default_factory=dict)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     run_result: Success | None = None
+    reference: str = "pkg:tiny"
 
     @property
     def product(self) -> Path:
@@ -78,7 +79,7 @@ class Trained:
         self.run_result = kind.train(
             TrainingRun(
                 base=self.base,
-                reference="pkg:tiny",
+                reference=self.reference,
                 data=data,
                 params=parse_params(kind, given),
                 device=CPU,
