@@ -29,7 +29,14 @@ _RESERVED = frozenset({"aliases", "origins"})
 
 #: Files that tell of a model and are no part of it: the same weights are the same version, whatever is told.
 TOLD = frozenset(
-    {"README.md", "evaluation.json", "model_card.json", "training.jsonl", "training.svg"}
+    {
+        "README.md",
+        "data_report.json",
+        "evaluation.json",
+        "model_card.json",
+        "training.jsonl",
+        "training.svg",
+    }
 )
 
 #: The alias that every new version takes.

@@ -136,6 +136,7 @@ def published(
         product.folder,
         source=product.source,
         facts=dict(product.facts),
+        job=opened.job.id,
         check=check,
     )
     output = {"model": version.name, "version": version.version, **success.output}
