@@ -9,9 +9,9 @@ from flask import Blueprint, Response, request
 
 from api.jobs import find
 from api.requests import boolean, no_query, query
-from api.responses import begun, ranged
+from api.responses import begun, json_response, ranged
 from api.services import services
-from jobs.errors import Conflict
+from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames
 from jobs.outtake import FORMATS, ErrorTable, OutputFormat, ResultTable, Table, convert
 from jobs.record import JobRecord
@@ -39,6 +39,21 @@ def results(job_id: str) -> Response:
 def errors(job_id: str) -> Response:
     """Error rows in input order."""
     return _rows(job_id, "errors")
+
+
+@blueprint.get("/jobs/<job_id>/evaluation")
+def evaluation(job_id: str) -> Response:
+    """How good the results are, with all tables, of a job that was asked to measure them."""
+    no_query()
+    record = find(job_id)
+    if not record.status.ended:
+        raise Conflict(f"the job is {record.status}; its results are measured once all are there")
+    store = services().store
+    manifest = read_manifest(store, JobNames(record.tenant, record.id, record.attempts))
+    output = cast("dict[str, dict[str, Any]]", manifest["outputs"]).get("evaluation")
+    if output is None:
+        raise NotFound("the job's results were not measured; submit it with evaluate: true")
+    return json_response(store.get_json(str(output["object"])))
 
 
 def _rows(job_id: str, section: Section) -> Response:

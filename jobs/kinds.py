@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,9 @@ from jobs.devices import Device
 from jobs.errors import InvalidRequest, JobFailure
 from jobs.outtake.columns import ColumnType, check_columns
 from jobs.rows import Outcome, Row, RowFailure
+
+if TYPE_CHECKING:
+    from jobs.measuring import Evaluator
 
 #: Entry-point group in which third parties register kinds. Each entry names a :class:`Kind` subclass.
 ENTRY_POINT_GROUP = "textmill.kinds"
@@ -160,6 +163,15 @@ class Kind(ABC):
     #: What the outputs hold, by name, each a column of its own when results are read as CSV or Parquet. Need not
     #: name everything: the rest of an output goes into the column ``output`` as JSON text.
     output_columns: ClassVar[Mapping[str, ColumnType]] = MappingProxyType({})
+
+    def fields_of(self, params: Any) -> frozenset[str]:
+        """Row fields that it reads beside ``text``, with these parameters."""
+        return self.fields
+
+    def evaluator(self, params: Any) -> Evaluator | None:
+        """What measures the results of a job with these parameters, if they ask for it. Called once the results are
+        written, in a process without torch."""
+        return None
 
     def check(self, row: Row, params: Any) -> RowFailure | None:
         """Why this row can never be processed, or None. Runs without a model, on every row: be quick."""

@@ -142,6 +142,11 @@ class JobNames:
         return self.prefix + "errors.jsonl"
 
     @property
+    def evaluation(self) -> str:
+        """A copy of the results' evaluation, as :attr:`results` is one."""
+        return self.prefix + "evaluation.json"
+
+    @property
     def shards(self) -> str:
         return self._root + "shards/"
 

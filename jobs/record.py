@@ -34,6 +34,9 @@ class JobRecord:
     attempts: int = 1  #: generation: one more with each retry
     base: int = 0  #: rows that got a result in earlier generations
     waiting: str | None = None  #: what keeps it from going on just now
+    evaluation: dict[str, Any] | None = (
+        None  #: how good the results are, where asked; see :mod:`workers.measuring`
+    )
     training: dict[str, Any] | None = (
         None  #: how far a training is; see :mod:`workers.training_view`
     )
@@ -102,6 +105,7 @@ class JobRecord:
             "attempts": self.attempts,
             "waiting": self.waiting,
             "training": self.training,
+            "evaluation": self.evaluation,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,
@@ -113,6 +117,7 @@ class JobRecord:
                 "self": path,
                 "results": f"{path}/results",
                 "errors": f"{path}/errors",
+                **({} if self.evaluation is None else {"evaluation": f"{path}/evaluation"}),
                 "cancel": f"{path}/cancel",
                 "retry": f"{path}/retry",
             },

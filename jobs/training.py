@@ -61,10 +61,6 @@ class TrainingKind(Kind):
     loads_weights: ClassVar[bool] = False
     window_rows: ClassVar[int] = 1
 
-    def fields_of(self, params: Any) -> frozenset[str]:
-        """Row fields that it reads beside ``text``, with these parameters."""
-        return self.fields
-
     def files(self, params: Any) -> Mapping[str, str]:
         """Uploaded files that it reads beside the input, by the names that they get in :attr:`TrainingRun.data`."""
         return {}

@@ -30,6 +30,7 @@ from storage.streams import readable
 from storage.submission import read_manifest
 from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
+from workers.measuring import measure, short
 from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
 from workers.role import Replaced, Role, Stopping
@@ -168,6 +169,7 @@ class _Finalizing:
     ) -> None:
         self._ledger = runtime.ledger
         self._store = runtime.store
+        self._kinds = runtime.kinds
         self._record = record
         self._token = token
         self._names = JobNames(record.tenant, record.id, record.attempts)
@@ -212,6 +214,11 @@ class _Finalizing:
         self._store.copy(outputs["results"], self._names.results)
         self._store.copy(outputs["errors"], self._names.errors)
         record = self._record
+        evaluation = self._measure(outputs["results"], counts["results"])
+        if evaluation is not None:
+            outputs["evaluation"] = self._names.output(self._progress.token, "evaluation.json")
+            self._store.put(outputs["evaluation"], orjson.dumps(evaluation), "application/json")
+            self._store.copy(outputs["evaluation"], self._names.evaluation)
         ended = replace(
             record,
             status=_ENDED_BY_OUTCOME[record.outcome],
@@ -219,6 +226,7 @@ class _Finalizing:
             completed=counts["results"],
             failed=counts["errors"],
             waiting=None,
+            evaluation=None if evaluation is None else short(evaluation),
         )
         manifest: dict[str, Any] = {
             "format": 1,
@@ -233,6 +241,13 @@ class _Finalizing:
             # Somebody else's manifest stands, and names the output that counts.
             manifest = read_manifest(self._store, self._names)
         return manifest
+
+    def _measure(self, results: str, count: int) -> dict[str, Any] | None:
+        """How good the results of a job are that ran to its end, if it asked."""
+        kind = self._kinds.get(self._record.kind)
+        if kind is None or self._record.outcome is not None:
+            return None
+        return measure(self._store, self._names, kind, results, count=count, role=self._role)
 
     # --- gathering -----------------------------------------------------------------------------------
 

@@ -297,8 +297,7 @@ class _Planning:
     ) -> Iterator[Row | BadRow]:
         """Each row of some sources, checked."""
         settings = self._runtime.settings
-        fields = kind.fields_of(params) if isinstance(kind, TrainingKind) else kind.fields
-        options = read_options(settings, spec, fields)
+        options = read_options(settings, spec, kind.fields_of(params))
         checks = type(kind).check is not Kind.check
         for row in stream_rows(self._runtime.store, spec, sources, settings, options):
             if row.index % _ROWS_BETWEEN_CHECKS == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from nlp.evaluation.classification import Choice
@@ -32,6 +32,25 @@ def majority_sets(training: Sequence[Collection[str]], rows: int) -> list[frozen
     if not common and counts:
         common = frozenset([min(counts, key=lambda one: (-counts[one], one))])
     return [common] * rows
+
+
+def majority_metrics(gold: Mapping[str, int], rows: int) -> dict[str, float]:
+    """What always giving the most frequent gold label scores, from how many rows have which label."""
+    hits = max(gold.values())
+    return {"accuracy": hits / rows, "macro_f1": 2 * hits / (rows + hits) / len(gold)}
+
+
+def majority_set_metrics(gold: Mapping[str, int], rows: int) -> dict[str, float]:
+    """As :func:`majority_metrics` for :func:`majority_sets` of the gold labels themselves."""
+    if not gold:
+        return {"micro_f1": 1.0, "macro_f1": 1.0}
+    given = {label: count for label, count in gold.items() if 2 * count >= rows}
+    if not given:
+        given = dict([min(gold.items(), key=lambda one: (-one[1], one[0]))])
+    return {
+        "micro_f1": 2 * sum(given.values()) / (rows * len(given) + sum(gold.values())),
+        "macro_f1": sum(2 * count / (rows + count) for count in given.values()) / len(gold),
+    }
 
 
 def tfidf(training: Sequence[str], labels: Sequence[str], texts: Sequence[str]) -> list[Choice]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field, StringConstraints, field_validator
 
 from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
+from jobs.measuring import Evaluator, MeasuredParams
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.engines.agreement import labels_disagree
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from nlp.classifiers import Classifier
     from nlp.encoder import EncoderModel
 
+#: More than any evaluation tells apart.
+_EVERY_LABEL = 10_000
+
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class ClassifyParams(KindParams):
+class ClassifyParams(MeasuredParams):
     """How to classify."""
 
     candidate_labels: list[Label] | None = Field(
@@ -50,7 +54,7 @@ class ClassifyParams(KindParams):
         ge=1,
         le=1000,
         description="Most labels listed per row. By default all when there are at most "
-        f"{ALL_LABELS}, else {SOME_LABELS}.",
+        f"{ALL_LABELS} or with `evaluate`, else {SOME_LABELS}.",
         examples=[3],
     )
     threshold: float | None = Field(
@@ -99,6 +103,14 @@ class Classify(Kind):
         "truncated": "boolean",
     }
 
+    def fields_of(self, params: ClassifyParams) -> frozenset[str]:
+        return self.fields | params.measured_fields("labels", "label")
+
+    def evaluator(self, params: ClassifyParams) -> Evaluator | None:
+        from nlp.evaluation.answers import LabelAnswers  # noqa: PLC0415
+
+        return LabelAnswers(params, params.threshold) if params.evaluate else None
+
     def check(self, row: Row, params: ClassifyParams) -> RowFailure | None:
         if row.text.strip():
             return None
@@ -123,7 +135,7 @@ class Classify(Kind):
         own_head = params.candidate_labels is None
         selection = Selection(
             multi_label=params.multi_label or (trained_multi and own_head),
-            top_k=params.top_k,
+            top_k=params.top_k or (_EVERY_LABEL if params.evaluate else None),
             threshold=params.threshold,
         )
         sentences = [

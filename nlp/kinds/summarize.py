@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
+from jobs.measuring import Evaluator, MeasuredParams
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.generation.decoding import search_name
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _DEFAULTS = ", ".join(f"{tokens} for a {style}" for style, tokens in MAX_TOKENS.items())
 
 
-class SummarizeParams(KindParams):
+class SummarizeParams(MeasuredParams):
     """What a summary shall be like."""
 
     max_tokens: int | None = Field(
@@ -108,6 +109,17 @@ class Summarize(Kind):
     }
     window_rows: ClassVar[int] = 64
     engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
+
+    def fields_of(self, params: SummarizeParams) -> frozenset[str]:
+        return self.fields | params.measured_fields("target")
+
+    def evaluator(self, params: SummarizeParams) -> Evaluator | None:
+        if not params.evaluate:
+            return None
+        from nlp.evaluation.answers import TextAnswers  # noqa: PLC0415
+        from nlp.sentences import first_sentence  # noqa: PLC0415
+
+        return TextAnswers(params, "summary", ("lead", first_sentence))
 
     def check(self, row: Row, params: SummarizeParams) -> RowFailure | None:
         if row.text.strip():

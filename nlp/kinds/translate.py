@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
+from jobs.measuring import Evaluator, MeasuredParams
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure
 from nlp.generation.decoding import search_name
@@ -30,7 +31,7 @@ class ExampleParams(BaseModel):
     translation: _Line
 
 
-class TranslateParams(KindParams):
+class TranslateParams(MeasuredParams):
     """From which language, into which, and how."""
 
     target_lang: _Code | None = Field(
@@ -121,6 +122,16 @@ class Translate(Kind):
     }
     window_rows: ClassVar[int] = 128
     engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
+
+    def fields_of(self, params: TranslateParams) -> frozenset[str]:
+        return self.fields | params.measured_fields("target")
+
+    def evaluator(self, params: TranslateParams) -> Evaluator | None:
+        if not params.evaluate:
+            return None
+        from nlp.evaluation.answers import TextAnswers  # noqa: PLC0415
+
+        return TextAnswers(params, "translation", ("copy", str.strip), params.target_lang)
 
     def check(self, row: Row, params: TranslateParams) -> RowFailure | None:
         if row.text.strip():

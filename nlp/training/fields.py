@@ -40,8 +40,8 @@ def labels_of(row: Row) -> list[str]:
     several = row.fields.get("labels")
     if several is not None:
         names = several if isinstance(several, list) else [several]
-        return list(dict.fromkeys(_name(name) for name in names))
-    return [_name(row.fields["label"])]
+        return list(dict.fromkeys(label_name(name) for name in names))
+    return [label_name(row.fields["label"])]
 
 
 def is_multi_label(row: Row) -> bool:
@@ -56,9 +56,9 @@ def _check_labels(row: Row) -> RowFailure | None:
     names = labels if isinstance(labels, list) else [label if labels in (None, "") else labels]
     if len(names) > _ROW_LABELS:
         return RowFailure("invalid_label", f"Expected at most {_ROW_LABELS} labels.")
-    if not all(isinstance(name, str | int) and len(_name(name)) > 0 for name in names):
+    if not all(isinstance(name, str | int) and len(label_name(name)) > 0 for name in names):
         return RowFailure("invalid_label", "Expected text or whole numbers for labels.")
-    if any(len(_name(name)) > _LABEL_CHARACTERS for name in names):
+    if any(len(label_name(name)) > _LABEL_CHARACTERS for name in names):
         return RowFailure(
             "invalid_label", f"Expected labels of at most {_LABEL_CHARACTERS} characters."
         )
@@ -76,6 +76,6 @@ def _check_target(row: Row) -> RowFailure | None:
     return None
 
 
-def _name(label: Any) -> str:
-    """A label as text; JSON's ``true`` and ``false`` keep their spelling."""
+def label_name(label: Any) -> str:
+    """A label as text, the same for all who read labels; JSON's ``true`` and ``false`` keep their spelling."""
     return str(label).lower() if isinstance(label, bool) else str(label).strip()

@@ -212,6 +212,9 @@ class JobTable:
                         "failed": record.failed,
                         "total": record.total,
                         "error": None if record.error is None else _dumps(record.error),
+                        "evaluation": None
+                        if record.evaluation is None
+                        else _dumps(record.evaluation),
                     }
                 ),
             )
@@ -280,6 +283,7 @@ def _record(fields: dict[str, str], now: int) -> JobRecord:
         attempts=number("attempts") or 1,
         base=number("base"),
         waiting=fields.get("waiting"),
+        evaluation=orjson.loads(fields["evaluation"]) if "evaluation" in fields else None,
         training=orjson.loads(fields["training"]) if "training" in fields else None,
         lane=Lane(fields.get("lane", "bulk")),
         completed=number("completed"),
@@ -300,6 +304,7 @@ def ended_fields(record: JobRecord) -> list[str | int | float]:
             "status": record.status.value,
             "outcome": record.outcome,
             "error": None if record.error is None else _dumps(record.error),
+            "evaluation": None if record.evaluation is None else _dumps(record.evaluation),
             "training": None if record.training is None else _dumps(record.training),
             "warnings": _dumps(record.warnings),
             "started_at": record.started_at,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from jobs.kinds import Kind, KindParams, RunContext
+from jobs.measuring import Evaluator, MeasuredParams
 from jobs.outtake.columns import ColumnType
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
 
@@ -20,7 +21,7 @@ from jobs.rows import Outcome, Row, RowFailure, Success, Usage
 SLEEP_MS = 20.0
 
 
-class EchoParams(KindParams):
+class EchoParams(MeasuredParams):
     """How to echo."""
 
     delay_ms: float = Field(default=0, ge=0, le=60_000, description="Time that each row takes.")
@@ -54,6 +55,28 @@ class EchoParams(KindParams):
         return any((self.die_on, self.hang_on, self.stall_on))
 
 
+class SameTexts(Evaluator):
+    """Counts texts that are their gold answer."""
+
+    most: ClassVar[int | None] = 8
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+        self._same = 0
+
+    def add(self, row: Row, output: Mapping[str, Any]) -> None:
+        self._rows.append(row.index)
+        self._same += output["text"] == row.fields.get("gold")
+
+    def evaluation(self) -> dict[str, Any]:
+        groups = {"by": "same", "groups": self._rows}
+        return {
+            "rows": len(self._rows),
+            "metrics": {"same": self._same / len(self._rows)},
+            "details": {"groups": groups},
+        }
+
+
 class Echo(Kind):
     """The text that came in."""
 
@@ -63,6 +86,12 @@ class Echo(Kind):
     needs_model: ClassVar[bool] = False
     window_rows: ClassVar[int] = 50
     output_columns: ClassVar[Mapping[str, ColumnType]] = {"text": "string"}
+
+    def fields_of(self, params: EchoParams) -> frozenset[str]:
+        return params.measured_fields("gold")
+
+    def evaluator(self, params: EchoParams) -> Evaluator | None:
+        return SameTexts() if params.evaluate else None
 
     def check(self, row: Row, params: EchoParams) -> RowFailure | None:
         self._break("check", params)

@@ -20,6 +20,7 @@ from textmill.errors import (
     Unavailable,
     WaitTimeout,
 )
+from textmill.evaluation import Evaluation
 from textmill.files import File
 from textmill.job import Counts, Job, JobError, Progress, Usage
 from textmill.models import Model, ModelVersion
@@ -34,6 +35,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Counts",
+    "Evaluation",
     "FieldError",
     "File",
     "Forbidden",

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textmill.evaluation import Evaluation, to_evaluation
 from textmill.paging import parse_time
 from textmill.training import Training, to_training
 
@@ -80,6 +81,7 @@ class Job:
     attempts: int = 1
     waiting: str | None = None  #: what keeps it from going on just now
     training: Training | None = None  #: how far a fine-tuning is; None for other kinds
+    evaluation: Evaluation | None = None  #: of the results, where ``evaluate`` was asked for
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _jobs: Jobs = field(repr=False, compare=False)
@@ -202,6 +204,7 @@ def to_job(raw: Mapping[str, Any], jobs: Jobs) -> Job:
         attempts=raw.get("attempts") or 1,
         waiting=raw.get("waiting"),
         training=to_training(raw.get("training")),
+        evaluation=to_evaluation(raw.get("evaluation")),
         error=error
         and JobError(
             code=error.get("code") or "failed",

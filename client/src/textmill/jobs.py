@@ -232,6 +232,16 @@ class Jobs:
         """The results or errors, row by row."""
         return json_lines(self.content(job_id, output, partial=partial))
 
+    def evaluation(self, job_id: str) -> dict[str, Any]:
+        """How good the results are: ``metrics``, ``baselines``, and under ``details`` the tables by label and by group,
+        the confusion matrix and calibration.
+
+        Raises:
+            NotFound: the job was not asked to ``evaluate``.
+            Conflict: it has not ended.
+        """
+        return dict(self._transport.send(call("GET", "jobs", job_id, "evaluation")).body)
+
     def download(
         self,
         job_id: str,

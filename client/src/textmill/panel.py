@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.panel import Panel
@@ -10,9 +12,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from textmill.evaluation import Evaluation
 from textmill.job import Job
+from textmill.table import metrics_table
 from textmill.training import Training, sparkline
-from textmill.wording import duration, plain, short_count, speed, state_style, state_words
+from textmill.wording import duration, plain, plural, short_count, speed, state_style, state_words
 
 #: Columns of a panel at most; wider ones are harder to read.
 PANEL_WIDTH = 80
@@ -42,6 +46,8 @@ def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> 
         parts.append(_model(job))
     if job.training is not None:
         parts += [Text(), _training(job.training)]
+    if job.evaluation is not None:
+        parts += [Text(), *_evaluation(job.evaluation)]
     if job.waiting and not job.ended:
         parts += [Text(), Text(f"waiting: {plain(job.waiting)}", style="yellow")]
     if job.error is not None:
@@ -159,6 +165,22 @@ def _training(training: Training) -> Table:
     if training.checkpoint is not None:
         grid.add_row("saved", Text(f"step {training.checkpoint:,}"))
     return grid
+
+
+def _evaluation(evaluation: Evaluation) -> Iterator[RenderableType]:
+    """The metrics beside the baselines', and what they were measured on."""
+    if evaluation.problem:
+        yield Text(f"not measured: {plain(evaluation.problem)}", style="yellow")
+        return
+    yield metrics_table("results", evaluation.metrics, evaluation.baselines)
+    told = (
+        f"on {plural(evaluation.rows, 'row')} with {plain(evaluation.gold_field or 'gold answers')}"
+    )
+    if evaluation.one_in > 1:
+        told += f", one in {evaluation.one_in}"
+    if evaluation.without_gold:
+        told += f"; {evaluation.without_gold:,} without"
+    yield Text(told, style="dim")
 
 
 def _model(job: Job) -> Table:

@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from textmill.cli.tables import age_of, bare_table
+from textmill.cli.tables import age_of
 from textmill.models import Model, ModelVersion
+from textmill.table import bare_table, metrics_table
 from textmill.wording import plain, size
 
 #: Facts that are shown of a version, in this order, by the words for them.
@@ -58,7 +59,9 @@ def version_tables(version: ModelVersion | None) -> Iterator[RenderableType]:
     metrics = _mapping(version.facts.get("metrics"))
     if metrics:
         yield Text()
-        yield _metrics_table(version, metrics, _mapping(version.facts.get("baselines")))
+        baselines = _mapping(version.facts.get("baselines"))
+        others = {name: _mapping(of) for name, of in baselines.items()}
+        yield metrics_table(version.version, metrics, others)
     facts = bare_table("fact", "")
     for key, words in _FACTS.items():
         value = version.facts.get(key)
@@ -71,25 +74,8 @@ def version_tables(version: ModelVersion | None) -> Iterator[RenderableType]:
         yield facts
 
 
-def _metrics_table(
-    version: ModelVersion, metrics: Mapping[str, Any], baselines: Mapping[str, Any]
-) -> Table:
-    table = bare_table(
-        "metric", (plain(version.version), "right"), *((plain(name), "right") for name in baselines)
-    )
-    columns = [metrics, *map(_mapping, baselines.values())]
-    for name in dict.fromkeys(name for column in columns for name in column):
-        first, *others = (_number(column.get(name)) for column in columns)
-        table.add_row(plain(name), Text(first, style="bold"), *others)
-    return table
-
-
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "-"
 
 
 def _words(value: object) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from textmill.files import File
 from textmill.job import Job
 from textmill.models import Model
 from textmill.params import describe, properties
+from textmill.table import bare_table
 from textmill.wording import duration, plain, size, state_style, state_words
 
 
@@ -145,22 +145,6 @@ def _gauges(worker: Worker) -> str:
 def now() -> datetime:
     """The time by this machine's clock, in UTC."""
     return datetime.now(timezone.utc)
-
-
-def bare_table(*columns: str | tuple[str, str]) -> Table:
-    """A table without frame; a column may come with its alignment."""
-    made = Table(
-        box=box.SIMPLE_HEAD,
-        header_style="bold",
-        border_style="dim",
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-    for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "left")
-        made.add_column(name, justify="right" if justify == "right" else "left")
-    return made
 
 
 def age_of(moment: datetime | None, now: datetime) -> str:
