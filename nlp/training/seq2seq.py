@@ -28,7 +28,7 @@ _LORA = Hyper(epochs=3, learning_rate=1e-3, batch_size=32, weight_decay=0.0)
 #: From scratch: what a size needs. A thousand steps teach a small grammar by heart.
 _SCRATCH_BATCH = 64
 _SCRATCH_STEPS = {"tiny": 1000, "small": 5000, "base": 20_000}
-#: At twice this rate one tiny model in three never learns to look at the text: its loss stays at what targets alone tell.
+#: At twice this rate one tiny model in three never learns to look at the text.
 _SCRATCH = {
     "tiny": Hyper(learning_rate=1e-3),
     "small": Hyper(learning_rate=1e-3, dropout=0.1, label_smoothing=0.1),

@@ -1,9 +1,10 @@
-"""Other ``textmill-server`` commands beside a stack that runs."""
+"""Commands beside a stack that runs: others of ``textmill-server``, and the client's ``textmill``."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.integration.stack.running import RunningStack, command
 
@@ -37,3 +38,26 @@ def server_command(
             raise
     assert process.returncode == expect, out + err
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def textmill(
+    stack: RunningStack,
+    *arguments: str,
+    cwd: Path,
+    expect: int = 0,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """The client's command, run to its end, with the environment that tells it where the server is."""
+    client = stack.client
+    own = {"TEXTMILL_URL": client.url, "TEXTMILL_API_KEY": client.api_key, "COLUMNS": "120"}
+    done = subprocess.run(
+        [command("textmill"), *arguments],
+        env={**stack.env, **own, **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from minio import Minio
 
+from tests.integration.stack import commands
 from tests.integration.stack.dialogue import jsonl
-from tests.integration.stack.running import RunningStack, command
+from tests.integration.stack.running import RunningStack
 from tests.unit.translation.translators import save_marian
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -24,19 +25,7 @@ def textmill(stack: RunningStack, tmp_path: Path) -> Shell:
     """Runs the command in an empty folder, with the environment that tells it where the server is."""
 
     def run(*arguments: str, expect: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        client = stack.client
-        own = {"TEXTMILL_URL": client.url, "TEXTMILL_API_KEY": client.api_key, "COLUMNS": "120"}
-        done = subprocess.run(
-            [command("textmill"), *arguments],
-            env={**stack.env, **own, **env},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done
+        return commands.textmill(stack, *arguments, cwd=tmp_path, expect=expect, env=env)
 
     return run
 
