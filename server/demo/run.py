@@ -16,6 +16,7 @@ from server.client_config import ClientConfig
 from server.demo.corpus import Document, descriptions, docstrings
 from server.demo.modules import labelled_docstrings, start_training, use_model
 from server.demo.show import DemoScreen, JobLine
+from server.demo.translator import start_teaching, translate_dates
 from server.devices import find_devices
 from server.up import Stack, StackOptions, inherited_environment
 from textmill import Job, Textmill
@@ -50,6 +51,7 @@ class DemoSize:
     documents: int  #: docstrings to classify
     summaries: int  #: descriptions to summarize
     labelled: int = 60  #: docstrings of each module that a model is trained on and measured with
+    dates: int = 4000  #: dates that a translator is made from
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def _run_jobs(stack: Stack, client: ClientConfig, size: DemoSize, screen: DemoSc
         training = start_training(textmill, CLASSIFIER, labelled)
         lines = [screen.line("classify", classify), screen.line("summarize", summarize)]
         training_line = screen.line("fine-tune", training)
+        teaching = start_teaching(textmill, size.dates)
+        teaching_line = screen.line("scratch", teaching)
         done = [
             _finish(line, job, documents, folder)
             for line, job, documents in zip(
@@ -153,12 +157,16 @@ def _run_jobs(stack: Stack, client: ClientConfig, size: DemoSize, screen: DemoSc
             )
         ]
         training = training.wait(progress=training_line.update)
+        teaching = teaching.wait(progress=teaching_line.update)
         tuned = use_model(textmill, training, labelled, training_line.update)
+        taught = translate_dates(textmill, teaching, teaching_line.update)
     screen.close()
     screen.classified(done[0])
     screen.summarized(done[1])
     screen.tuned(tuned)
-    jobs = [*(one.job for one in done), tuned.training, tuned.labelling]
+    screen.taught(taught)
+    jobs = [one.job for one in done]
+    jobs += [tuned.training, tuned.labelling, taught.training, taught.translating]
     screen.totals(stack, done, jobs)
     good = all(job.status == "completed" and job.counts.failed == 0 for job in jobs)
     return 0 if good else 1

@@ -28,6 +28,7 @@ from server.supervisor import Event
 if TYPE_CHECKING:
     from server.demo.modules import Tuned
     from server.demo.run import DemoJob
+    from server.demo.translator import Taught
     from server.up import Stack
     from textmill import Job
 
@@ -36,6 +37,7 @@ _PARTS = 6
 
 _EXAMPLES = 8
 _SUMMARIES = 4
+_DATES = 4
 
 
 class JobLine:
@@ -226,6 +228,29 @@ class DemoScreen:
         self._console.print(
             f"  classify with [bold]{tuned.labelling.raw['model']['ref']}[/bold], the next job: "
             f"{tuned.right} of {rows} right",
+            highlight=False,
+        )
+
+    def taught(self, taught: Taught) -> None:
+        """What the translator made from nothing writes, its mistakes first, and how often it is right."""
+        table = Table(
+            title="fine-tune from scratch, translate: dates from English to German",
+            title_justify="left",
+            title_style="bold",
+            border_style="dim",
+        )
+        for name in ("date", "the new model", "Unicode CLDR"):
+            table.add_column(name, no_wrap=True)
+        shown = sorted(taught.examples, key=lambda one: one[0].german == one[1])[:_DATES]
+        for pair, written in shown:
+            colour = "green" if written == pair.german else "red"
+            table.add_row(pair.english, f"[{colour}]{escape(written)}[/{colour}]", pair.german)
+        self._console.print()
+        self._console.print(table)
+        exact = taught.metrics.get("exact_match", math.nan)
+        self._console.print(
+            f"  translate with [bold]{taught.translating.raw['model']['ref']}[/bold]: {taught.right} of "
+            f"{taught.held_out} dates that it was not trained on are right (the training said {exact:.1%})",
             highlight=False,
         )
 
