@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
-from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
-from jobs.measuring import Evaluator, MeasuredParams
+from jobs.kinds import KindParams, RunContext
+from jobs.measuring import Evaluator
 from jobs.outtake.columns import ColumnType
-from jobs.rows import Outcome, Row, RowFailure
+from jobs.rows import Outcome, Row
 from nlp.generation.decoding import search_name
+from nlp.generation.kind import Instruction, WritingKind, WritingParams
 from nlp.prompts import MAX_TOKENS, Style
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DEFAULTS = ", ".join(f"{tokens} for a {style}" for style, tokens in MAX_TOKENS.items())
 
 
-class SummarizeParams(MeasuredParams):
+class SummarizeParams(WritingParams):
     """What a summary shall be like."""
 
     max_tokens: int | None = Field(
@@ -49,34 +49,11 @@ class SummarizeParams(MeasuredParams):
         "For instruction models only.",
         examples=["German"],
     )
-    instruction: str | None = Field(
+    instruction: Instruction | None = Field(
         default=None,
-        min_length=1,
-        max_length=4000,
         description="Your own instruction, in place of the built-in one. The text follows it, or takes the "
         "place of `{text}` in it. For instruction models and T5.",
         examples=["Summarize this support ticket for an engineer, in one sentence."],
-    )
-    num_beams: int | None = Field(
-        default=None,
-        ge=1,
-        le=8,
-        description="Beams of the search; 1 is greedy. By default as the model's own configuration says.",
-        examples=[1],
-    )
-    temperature: float = Field(
-        default=0.0,
-        ge=0,
-        le=2,
-        description="0 always takes the likeliest token; above it tokens are drawn at random.",
-        examples=[0.0],
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        le=2**63 - 1,
-        description="Seed of the draws: the same text and seed give the same summary.",
-        examples=[0],
     )
 
     @model_validator(mode="after")
@@ -87,14 +64,10 @@ class SummarizeParams(MeasuredParams):
             )
         if self.max_tokens is None and self.min_tokens > MAX_TOKENS[self.style or "sentence"]:
             raise ValueError("min_tokens: expected max_tokens too, at least as large")
-        if self.temperature > 0 and (self.num_beams or 1) > 1:
-            raise ValueError("num_beams: expected 1 when temperature is above 0")
-        if self.instruction is not None and self.instruction.count("{text}") > 1:
-            raise ValueError("instruction: expected `{text}` at most once")
         return self
 
 
-class Summarize(Kind):
+class Summarize(WritingKind):
     """Shorten texts."""
 
     name: ClassVar[str] = "summarize"
@@ -108,10 +81,6 @@ class Summarize(Kind):
         "truncated": "boolean",
     }
     window_rows: ClassVar[int] = 64
-    engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
-
-    def fields_of(self, params: SummarizeParams) -> frozenset[str]:
-        return self.fields | params.measured_fields("target")
 
     def evaluator(self, params: SummarizeParams) -> Evaluator | None:
         if not params.evaluate:
@@ -120,23 +89,6 @@ class Summarize(Kind):
         from nlp.sentences import first_sentence  # noqa: PLC0415
 
         return TextAnswers(params, "summary", ("lead", first_sentence))
-
-    def check(self, row: Row, params: SummarizeParams) -> RowFailure | None:
-        if row.text.strip():
-            return None
-        return RowFailure("empty_text", "The text is empty or only white space.")
-
-    def load(self, files: Path, how: LoadOptions) -> GeneratorModel:
-        from nlp.generation.model import GeneratorModel  # noqa: PLC0415
-
-        return GeneratorModel.load(files, how)
-
-    def disagreement(
-        self, reference: GeneratorModel, expected: Trial, found: Trial, *, exact: bool
-    ) -> str | None:
-        from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
-
-        return generations_disagree(reference, expected.trace, found.trace, exact=exact)
 
     def search(self, params: SummarizeParams) -> str:
         return search_name(
@@ -151,7 +103,7 @@ class Summarize(Kind):
     ) -> Summarizer:
         from nlp.summarizer import Summarizer, SummaryOptions  # noqa: PLC0415
 
-        options = SummaryOptions(**params.model_dump(exclude={"precision", "engine"}))
+        options = SummaryOptions(**params.told())
         return Summarizer(model, options, context)
 
     def run(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.kinds import Kind, KindParams, LoadOptions, RunContext, Trial
-from jobs.measuring import Evaluator, MeasuredParams
+from jobs.kinds import KindParams, RunContext
+from jobs.measuring import Evaluator
 from jobs.outtake.columns import ColumnType
-from jobs.rows import Outcome, Row, RowFailure
+from jobs.rows import Outcome, Row
 from nlp.generation.decoding import search_name
+from nlp.generation.kind import Instruction, WritingKind, WritingParams
 
 if TYPE_CHECKING:
     from nlp.generation.model import GeneratorModel
@@ -31,7 +31,7 @@ class ExampleParams(BaseModel):
     translation: _Line
 
 
-class TranslateParams(MeasuredParams):
+class TranslateParams(WritingParams):
     """From which language, into which, and how."""
 
     target_lang: _Code | None = Field(
@@ -55,37 +55,14 @@ class TranslateParams(MeasuredParams):
         "the segment and some more.",
         examples=[128],
     )
-    num_beams: int | None = Field(
-        default=None,
-        ge=1,
-        le=8,
-        description="Beams of the search; 1 is greedy. By default as the model's own configuration says.",
-        examples=[4],
-    )
-    temperature: float = Field(
-        default=0.0,
-        ge=0,
-        le=2,
-        description="0 always takes the likeliest token; above it tokens are drawn at random.",
-        examples=[0.0],
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        le=2**63 - 1,
-        description="Seed of the draws: the same text and seed give the same translation.",
-        examples=[0],
-    )
     examples: Annotated[list[ExampleParams], Field(max_length=32)] = Field(
         default=[],
         description="Lines with their translations, shown to the model before each text. For instruction models, and "
         "for plain language models, which need them.",
         examples=[[{"text": "Good morning!", "translation": "Guten Morgen!"}]],
     )
-    instruction: str | None = Field(
+    instruction: Instruction | None = Field(
         default=None,
-        min_length=1,
-        max_length=4000,
         description="Your own instruction, in place of the built-in one. The text follows it, or takes the place of "
         "`{text}` in it. For instruction models.",
         examples=[
@@ -95,16 +72,12 @@ class TranslateParams(MeasuredParams):
 
     @model_validator(mode="after")
     def _consistent(self) -> TranslateParams:
-        if self.temperature > 0 and (self.num_beams or 1) > 1:
-            raise ValueError("num_beams: expected 1 when temperature is above 0")
-        if self.instruction is not None and self.instruction.count("{text}") > 1:
-            raise ValueError("instruction: expected `{text}` at most once")
         if any("{text}" in example.text + example.translation for example in self.examples):
             raise ValueError("examples: expected lines without `{text}`")
         return self
 
 
-class Translate(Kind):
+class Translate(WritingKind):
     """Say texts in another language."""
 
     name: ClassVar[str] = "translate"
@@ -121,10 +94,6 @@ class Translate(Kind):
         "truncated": "boolean",
     }
     window_rows: ClassVar[int] = 128
-    engines: ClassVar[tuple[str, ...]] = ("torch", "ctranslate2")
-
-    def fields_of(self, params: TranslateParams) -> frozenset[str]:
-        return self.fields | params.measured_fields("target")
 
     def evaluator(self, params: TranslateParams) -> Evaluator | None:
         if not params.evaluate:
@@ -132,23 +101,6 @@ class Translate(Kind):
         from nlp.evaluation.answers import TextAnswers  # noqa: PLC0415
 
         return TextAnswers(params, "translation", ("copy", str.strip), params.target_lang)
-
-    def check(self, row: Row, params: TranslateParams) -> RowFailure | None:
-        if row.text.strip():
-            return None
-        return RowFailure("empty_text", "The text is empty or only white space.")
-
-    def load(self, files: Path, how: LoadOptions) -> GeneratorModel:
-        from nlp.generation.model import GeneratorModel  # noqa: PLC0415
-
-        return GeneratorModel.load(files, how)
-
-    def disagreement(
-        self, reference: GeneratorModel, expected: Trial, found: Trial, *, exact: bool
-    ) -> str | None:
-        from nlp.generation.agreement import generations_disagree  # noqa: PLC0415
-
-        return generations_disagree(reference, expected.trace, found.trace, exact=exact)
 
     def search(self, params: TranslateParams) -> str:
         return search_name(
@@ -161,9 +113,8 @@ class Translate(Kind):
         from nlp.translation.prompts import Example  # noqa: PLC0415
         from nlp.translation.translator import TranslationOptions, Translator  # noqa: PLC0415
 
-        told = params.model_dump(exclude={"precision", "engine", "examples"})
         examples = tuple(Example(one.text, one.translation) for one in params.examples)
-        return Translator(model, TranslationOptions(**told, examples=examples))
+        return Translator(model, TranslationOptions(**{**params.told(), "examples": examples}))
 
     def run(
         self,

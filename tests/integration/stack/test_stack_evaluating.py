@@ -90,7 +90,7 @@ def test_a_job_with_the_new_model_scores_what_the_training_said(
     shown = textmill(stack, "evaluation", job.id, cwd=tmp_path).stdout
     assert "precision" in shown
     assert "country" in shown
-    printed = textmill(stack, "--json", "evaluation", job.id, cwd=tmp_path).stdout
+    printed = textmill(stack, "evaluation", job.id, "--json", cwd=tmp_path).stdout
     assert json.loads(printed) == whole
 
 

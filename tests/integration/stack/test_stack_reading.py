@@ -62,6 +62,7 @@ def test_the_fields_of_a_job(http: httpx.Client, done: Job) -> None:
         "attempts",
         "waiting",
         "training",
+        "evaluation",
         "usage",
         "error",
         "warnings",
