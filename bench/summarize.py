@@ -20,7 +20,7 @@ from jobs.kinds import LoadedModel, LoadOptions, RunContext
 from jobs.params import parse_params
 from jobs.rows import Row, Success
 from nlp.engines.choice import Way, candidates, faults, ranked, speeds
-from nlp.engines.measuring import TIMED_ROWS, Trials
+from nlp.engines.measuring import MOST_ROWS, Trials
 from nlp.kinds.summarize import Summarize
 from nlp.materialize import usable_folder
 from nlp.prompts import summary_prompt
@@ -89,7 +89,7 @@ def _choose(folder: Path, texts: Sequence[str]) -> tuple[Way, dict[str, Any]]:
         how = LoadOptions(device=device, engine=way.engine, precision=way.precision)
         return kind.load(folder, how)
 
-    step = max(1, len(texts) // TIMED_ROWS)
+    step = max(1, len(texts) // MOST_ROWS)
     rows = [Row(index, text) for index, text in enumerate(texts[::step])]
     trials = Trials(kind, parse_params(kind, _PARAMS), rows, RunContext(device=device), load)
     usual, *_ = ways = candidates(kind.engines, reduced=False)

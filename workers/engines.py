@@ -185,9 +185,9 @@ class Engines:
         return known if known and len(known) == len(found) else None
 
     def _measured(self, use: ModelUse, ways: Sequence[Way]) -> list[Measurement] | None:
-        from nlp.engines.measuring import TIMED_ROWS, Trials  # noqa: PLC0415
+        from nlp.engines.measuring import MOST_ROWS, Trials  # noqa: PLC0415
 
-        rows = self._first_rows(use.names, TIMED_ROWS)
+        rows = self._first_rows(use.names, MOST_ROWS)
         if not rows:
             return None
         context = RunContext(device=self._device)

@@ -15,7 +15,7 @@ from server.demo.corpus import Document, docstrings
 from textmill import Job, Textmill
 
 #: Modules to tell apart: those with the most docstrings.
-_MODULES = 4
+_MODULES = 8
 #: Part of their docstrings that is not trained on.
 _HELD_OUT = 0.25
 #: Enough to tell what a docstring is about, and quick.

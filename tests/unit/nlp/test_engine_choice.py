@@ -102,15 +102,15 @@ class Clock:
 
 
 class Model(LoadedModel):
-    def __init__(self, seconds: float, mark: str = "") -> None:
-        self.seconds, self.mark = seconds, mark
+    def __init__(self, seconds: float, mark: str = "", precision: str = "fp32") -> None:
+        self.seconds, self.mark, self.precision = seconds, mark, precision
 
     @property
     def memory_bytes(self) -> int:
         return 1
 
     def describe(self) -> Mapping[str, Any]:
-        return {"engine": "x", "precision": "fp32"}
+        return {"engine": "x", "precision": self.precision}
 
 
 class Slow(Kind):
@@ -169,6 +169,24 @@ def test_a_way_that_computes_something_else_is_passed_over() -> None:
     found, _ = measured({PLAIN: Model(0.01), AUTO: Model(0.02), FAST: Model(0.001, "!")})
     assert found[1].fault == "row 0 of the trial came out differently"
     assert ranked(found, EXACT) == [AUTO, EXACT]
+
+
+def test_an_engine_that_rounds_too_much_is_tried_in_fp32() -> None:
+    clock = Clock()
+    unrounded = Way("ctranslate2", "exact")
+    models = {
+        PLAIN: Model(0.01),
+        AUTO: Model(0.02),
+        FAST: Model(0.001, "!", "int8"),
+        unrounded: Model(0.002),
+    }
+    rows = rows_of([f"text {number}" for number in range(100)])
+    context = RunContext(device=CPU)
+    trials = Trials(Slow(clock), KindParams(), rows, context, models.__getitem__, clock=clock)
+    found = trials.measure([AUTO, FAST])
+    assert [one.way for one in found] == [AUTO, FAST, unrounded]
+    assert [one.fault is None for one in found] == [True, False, True]
+    assert ranked(found, EXACT)[0] == unrounded
 
 
 def test_a_way_that_cannot_run_is_passed_over() -> None:
