@@ -46,7 +46,8 @@ class TrainingRun:
     #: Tells what happens, as JSON values under ``event``:
     #:
     #: - ``phase``: ``name``, one of ``data``, ``training``, ``evaluation``, ``saving``;
-    #: - ``step``: ``step``, ``steps``, ``epoch``, ``loss``, ``learning_rate``, ``tokens_per_second``, ``eta_seconds``;
+    #: - ``step``: ``step``, ``steps``, ``epoch`` (as often as the rows were gone through, 0.5 half), ``loss``,
+    #:   ``learning_rate``, ``tokens_per_second``, ``eta_seconds``;
     #: - ``evaluation``: ``step`` and ``metrics``, numbers by name;
     #: - ``checkpoint``: ``step`` and ``folder``, whole by now, which is the caller's from here on (to upload, then
     #:   to remove).

@@ -99,7 +99,7 @@ class Loop:
         )
         self._saved = time.monotonic()
         self._saved_step = progress.step if resume is not None else -1
-        self._meter = _Meter(around.report, progress)
+        self._meter = _Meter(around.report, progress, self._hyper.epochs)
 
     def run(self) -> Progress:
         """Train to the end, and leave the model in its best state.
@@ -315,8 +315,11 @@ def _step_seed(seed: int, step: int) -> int:
 class _Meter:
     """Tells of steps, not of each."""
 
-    def __init__(self, report: Callable[[Mapping[str, Any]], None], progress: Progress) -> None:
+    def __init__(
+        self, report: Callable[[Mapping[str, Any]], None], progress: Progress, epochs: float
+    ) -> None:
         self._report = report
+        self._epochs = epochs
         self._told = self._started = time.monotonic()
         self._began: float | None = None  # share of the training that was done before
         self._losses: list[float] = []
@@ -338,7 +341,7 @@ class _Meter:
                 "event": "step",
                 "step": progress.step,
                 "steps": steps,
-                "epoch": progress.epoch + 1,
+                "epoch": round(share * self._epochs, 3),
                 "loss": sum(self._losses) / len(self._losses) if self._losses else None,
                 "learning_rate": rate,
                 "tokens_per_second": self._tokens / max(now - self._told, 1e-9),

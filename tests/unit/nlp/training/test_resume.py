@@ -79,6 +79,7 @@ def test_stopped_and_gone_on_with_ends_in_the_same_weights(
     whole = Trained(tmp_path / "whole", encoder, params, labelled(150))
     result = whole.run()
     steps = whole.told("step")[-1]["step"]
+    assert whole.told("step")[-1]["epoch"] == 3
     assert steps >= 20
     per_epoch = steps // 3
     assert steps == 3 * per_epoch
