@@ -15,8 +15,9 @@ NAME = "dates"
 
 #: Dates that the model is measured on and then translates.
 _HELD_OUT = 300
-#: Half of what a training goes through by itself, for people who watch: enough for nearly all dates.
-_STEPS, _BATCH = 500, 64
+#: Half of what a training goes through by itself, for people who watch: enough for nearly all dates. Many small steps
+#: get further in the same time than fewer large ones.
+_STEPS, _BATCH = 1000, 32
 
 
 @dataclass(frozen=True, kw_only=True)
