@@ -47,6 +47,10 @@ CONVERTIBLE = frozenset({*_NORMALIZED, "t5", "mt5", "llama", "qwen2", "qwen3"})
 #: Types that overflow in fp16 (https://github.com/huggingface/transformers/issues/9295).
 _NEVER_FP16 = frozenset({"t5", "mt5"})
 
+#: Decoders, which rounding to int8 costs more than it may, though a check of a few rows does not show it: SmolLM2
+#: summarized 100 descriptions 1.9 points of chrF and 1.2 of ROUGE-L worse.
+_SELDOM_INT8 = frozenset({"llama", "qwen2", "qwen3"})
+
 #: CTranslate2's names of formats, by type of device and our own.
 _FORMATS = {
     "cpu": {"auto": "int8_float32", "int8": "int8_float32", "fp32": "float32", "exact": "float32"},
@@ -74,6 +78,8 @@ def compute_type(model_type: str, how: LoadOptions) -> str:
             f"CTranslate2 does not compute in {how.precision} on {how.device.name}.",
             field="params.engine",
         )
+    if how.precision == "auto" and found == "int8_float32" and model_type in _SELDOM_INT8:
+        return "float32"
     if model_type in _NEVER_FP16 and how.device.type == "cuda":
         return {"float16": "bfloat16", "int8_float16": "int8_bfloat16"}.get(found, found)
     return found

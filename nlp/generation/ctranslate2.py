@@ -1,4 +1,4 @@
-"""CTranslate2: encoder-decoders and decoders of the common families, in int8 on CPUs and fp16 on GPUs."""
+"""CTranslate2: encoder-decoders and decoders of the common families, rounded only where that costs little."""
 
 from __future__ import annotations
 

@@ -243,6 +243,13 @@ def test_what_would_be_nearly_the_same_is_refused_in_fp32(
     rounded.check(Decoding(max_tokens=5, **options))
 
 
+@pytest.mark.parametrize(("family", "expected"), [("bart", "int8"), ("llama", "fp32")])
+def test_decoders_are_not_rounded_unasked(tmp_path: Path, family: str, expected: str) -> None:
+    checkpoint = Checkpoint.read(save_family(tmp_path, family))
+    assert CTranslate2Engine.load(checkpoint, replace(FP32, precision="auto")).precision == expected
+    assert CTranslate2Engine.load(checkpoint, replace(FP32, precision="int8")).precision == "int8"
+
+
 def test_beams_need_one_closing_token_and_at_most_one_forced(tmp_path: Path) -> None:
     folder = save_family(tmp_path, "bart", early_stopping=True)
     searched = Decoding(max_tokens=5, num_beams=2)
