@@ -72,6 +72,7 @@ def test_the_public_form() -> None:
         "expires_at": None,
         "attempts": 1,
         "waiting": None,
+        "evaluation": None,
         "training": None,
         "usage": {"input_tokens": 7, "output_tokens": 8, "device_seconds": 1.234},
         "error": None,
