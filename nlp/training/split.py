@@ -19,6 +19,9 @@ PARTS: tuple[Part, ...] = ("training", "validation", "test")
 TRAINING, VALIDATION, TEST = range(3)
 _LEFT_OUT = -1
 
+#: A group of rows that are alike is validated or tested on if it is at most so much of that part.
+_LARGEST = 0.1
+
 Numbers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
@@ -85,8 +88,10 @@ def _share_out(home: Numbers, groups: Numbers, exact: Hashes, shares: Shares, se
         wanted = share * total
         room = max(1.0, min(wanted, most or wanted))
         free = home[numbers] == TRAINING
+        # One large group, such as a series with one boilerplate, would be most of what is measured: it is trained on.
+        small = sizes <= max(1.0, _LARGEST * room)
         # By hash alone, so that a row's part does not depend on other rows; unless rows are few or groups uneven.
-        inside = free & (shuffled >= start) & (shuffled < start + share)
+        inside = free & small & (shuffled >= start) & (shuffled < start + share)
         start += share
         found = int(sizes[inside].sum())
         by_hash = 0.5 * wanted <= found <= min(1.5 * wanted, most or np.inf)

@@ -110,6 +110,15 @@ def test_a_group_too_large_for_a_part_is_trained_on(tmp_path: Path) -> None:
         assert len(found.parts["test"]) >= 5
 
 
+def test_no_group_is_most_of_what_is_measured(tmp_path: Path) -> None:
+    texts = [text_of(0)] * 20 + [text_of(number) for number in range(1, 481)]
+    for seed in range(20):
+        found = parts_of(texts, tmp_path, Shares(validation=0.1, test=0.1), seed=seed)
+        assert set(range(20)) <= set(found.parts["training"].tolist())
+        for name in ("validation", "test"):
+            assert 25 <= len(found.parts[name]) <= 75
+
+
 @pytest.mark.parametrize("most", [7, 20])
 def test_parts_are_bounded(tmp_path: Path, most: int) -> None:
     texts = [text_of(number) for number in range(500)]
