@@ -115,8 +115,7 @@ def run_batches(
         Exception: the device is lost, or ``done`` raised.
     """
     results: dict[int, Result | RowFailure] = {}
-    rows = max(_LEAST_SHARE, -(-len(lengths) // at_once)) if at_once > 1 else None
-    waiting = _planned(range(len(lengths)), lengths, budget, rows)
+    waiting = _planned(range(len(lengths)), lengths, budget, at_once)
     with _Attempts(compute, at_once) as attempts:
         while waiting or attempts.started:
             while waiting and attempts.started < attempts.most:
@@ -130,7 +129,7 @@ def run_batches(
                 elif outcome.out_of_memory:
                     budget.shrink(len(batch) * max(lengths[position] for position in batch))
                     left = [*batch, *(position for other in waiting for position in other)]
-                    waiting = _planned(left, lengths, budget, rows)
+                    waiting = _planned(left, lengths, budget, at_once)
                     continue
                 else:
                     middle = len(batch) // 2
@@ -237,16 +236,32 @@ def attempt(compute: Callable[[], Result]) -> Result | Failed:
 
 
 def _planned(
-    positions: Iterable[int], lengths: Sequence[int], budget: TokenBudget, rows: int | None
+    positions: Iterable[int], lengths: Sequence[int], budget: TokenBudget, at_once: int
 ) -> list[list[int]]:
-    """Batches as a stack: the one to run first comes last."""
+    """Batches as a stack: the one to run first comes last.
+
+    Computed several at a time, they are as many for each thread and of equal rows, so that none of them idles
+    while another is at the last batch.
+    """
     numbers = sorted(positions)
-    limits = [limit for limit in (rows, budget.max_rows) if limit is not None]
-    planned = plan_batches(
-        [lengths[number] for number in numbers],
-        budget.tokens,
-        max_rows=min(limits) if limits else None,
-    )
+
+    def plan(most: int | None) -> list[list[int]]:
+        limits = [limit for limit in (most, budget.max_rows) if limit is not None]
+        return plan_batches(
+            [lengths[number] for number in numbers],
+            budget.tokens,
+            max_rows=min(limits) if limits else None,
+        )
+
+    if at_once == 1 or not numbers:
+        planned = plan(None)
+    else:
+        planned = plan(max(_LEAST_SHARE, -(-len(numbers) // at_once)))
+        rounds = -(-len(planned) // at_once)
+        even = plan(max(_LEAST_SHARE, -(-len(numbers) // (rounds * at_once))))
+        # Rows of very different lengths part at other places than the even ones: then in more batches.
+        if len(even) <= rounds * at_once:
+            planned = even
     return [[numbers[place] for place in batch] for batch in reversed(planned)]
 
 

@@ -197,3 +197,35 @@ def test_side_by_side_too_what_done_raises_ends_the_run() -> None:
 
     with pytest.raises(KeyError):
         run_batches([5] * 100, list, TokenBudget(5), stop, at_once=2)
+
+
+def test_threads_get_as_many_batches_of_equal_rows() -> None:
+    """48, 48 and 32 rows on two threads would leave one of them idle during a batch of 48."""
+    sizes: list[int] = []
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        sizes.append(len(batch))
+        return list(batch)
+
+    budget = TokenBudget(48 * 10)
+    assert run_batches([10] * 128, compute, budget, lambda _: None, at_once=2) == list(range(128))
+    assert sizes == [32, 32, 32, 32]
+
+
+@given(lengths_lists, st.integers(min_value=1, max_value=2000), st.integers(2, 4))
+def test_equal_shares_are_within_the_budget_and_no_more_batches(
+    lengths: list[int], budget: int, at_once: int
+) -> None:
+    batches: list[list[int]] = []
+
+    def compute(batch: Sequence[int]) -> list[int]:
+        batches.append(list(batch))
+        return list(batch)
+
+    results = run_batches(lengths, compute, TokenBudget(budget), lambda _: None, at_once=at_once)
+    assert results == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= budget
+    share = max(8, -(-len(lengths) // at_once))
+    plain = len(plan_batches(lengths, budget, max_rows=share))
+    assert len(batches) <= -(-plain // at_once) * at_once
