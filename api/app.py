@@ -7,7 +7,7 @@ import re
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected
 
-from api import files, jobs, models, problems, results, system
+from api import docs, files, jobs, models, problems, results, system
 from api.auth import authenticate
 from api.services import Services
 from jobs.ids import new_token
@@ -33,6 +33,7 @@ def create_app(services: Services) -> Flask:
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)
+    app.register_blueprint(docs.blueprint)
     return app
 
 

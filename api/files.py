@@ -6,27 +6,64 @@ import re
 from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, request
+from pydantic import Field
 
 from api.multipart import multipart_file
-from api.requests import no_query, page_limit
+from api.operations import IF_RANGE, RANGE, Answer, operation
+from api.requests import PageQuery, Query
 from api.responses import json_response, page_response, ranged
+from api.schemas.files import FilePage, FileView
 from api.services import caller, services
 from jobs.errors import InvalidRequest, UnsupportedMedia
+from jobs.scopes import Scope
 
 blueprint = Blueprint("files", __name__)
 
 
+_BYTES = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {"file": {**_BYTES, "description": "The file, with its name."}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
+
+
+class UploadQuery(Query):
+    """What an upload is called."""
+
+    filename: str = Field(
+        default="",
+        max_length=255,
+        description="Name of a raw body, whose ending tells the format; `upload.jsonl` when empty.",
+    )
+
+
 @blueprint.post("/files")
-def upload() -> Response:
-    """Store a file: the raw body, or the part ``file`` of a multipart form."""
-    no_query("filename")
+@operation(
+    name="upload_file",
+    tag="files",
+    scope=Scope.FILES_WRITE,
+    query=UploadQuery,
+    media={"application/octet-stream": _BYTES, "multipart/form-data": _FORM},
+    answers={
+        201: Answer(
+            description="The file.", model=FileView, headers={"Location": "Where the file is."}
+        )
+    },
+)
+def upload(query: UploadQuery) -> Response:
+    """Store a file: the raw body, or the part `file` of a multipart form.
+
+    Of any size; it is written to the object store as it arrives.
+    """
     at = services()
     if request.mimetype == "multipart/form-data":
         filename, stream = multipart_file()
     else:
         if request.content_encoding not in (None, "identity"):
             raise UnsupportedMedia("send a .gz file as it is, without Content-Encoding")
-        filename = request.args.get("filename", "")
+        filename = query.filename
         stream = cast(BinaryIO, request.stream)
     record = at.files.upload(
         caller().tenant, _checked_name(filename), stream, at.settings.max_upload_bytes
@@ -47,25 +84,59 @@ def _checked_name(name: str) -> str:
 
 
 @blueprint.get("/files")
-def listing() -> Response:
-    """Files, newest first."""
-    no_query("after", "limit")
-    after = request.args.get("after")
-    records, more = services().files.page(caller().tenant, after=after, limit=page_limit())
+@operation(
+    name="list_files",
+    tag="files",
+    scope=Scope.FILES_READ,
+    query=PageQuery,
+    answers={200: Answer(description="A page of files.", model=FilePage)},
+)
+def listing(query: PageQuery) -> Response:
+    """List files, newest first."""
+    records, more = services().files.page(caller().tenant, after=query.after, limit=query.limit)
     return page_response([record.public() for record in records], more)
 
 
 @blueprint.get("/files/<file_id>")
+@operation(
+    name="get_file",
+    tag="files",
+    scope=Scope.FILES_READ,
+    answers={200: Answer(description="What is known of the file.", model=FileView)},
+)
 def show(file_id: str) -> Response:
-    """A file's record."""
-    no_query()
+    """Show what is known of a file."""
     return json_response(services().files.get(caller().tenant, file_id).public())
 
 
+_CONTENT_HEADERS = {
+    "ETag": "Of the whole; for `If-Range`.",
+    "Accept-Ranges": "Always `bytes`.",
+    "Content-Disposition": "A name to save it under.",
+}
+
+
 @blueprint.get("/files/<file_id>/content")
+@operation(
+    name="get_file_content",
+    tag="files",
+    scope=Scope.FILES_READ,
+    headers=[RANGE, IF_RANGE],
+    answers={
+        200: Answer(
+            description="Its bytes.",
+            media={"application/octet-stream": _BYTES},
+            headers=_CONTENT_HEADERS,
+        ),
+        206: Answer(
+            description="The range that was asked for.",
+            media={"application/octet-stream": _BYTES},
+            headers=_CONTENT_HEADERS | {"Content-Range": "Which bytes of how many."},
+        ),
+    },
+)
 def content(file_id: str) -> Response:
-    """A file's bytes."""
-    no_query()
+    """Download a file."""
     files, tenant = services().files, caller().tenant
     record = files.get(tenant, file_id)
     quoted = re.sub(r"[^\x20-\x7e]|[\"\\]", "_", record.filename)
@@ -79,8 +150,13 @@ def content(file_id: str) -> Response:
 
 
 @blueprint.delete("/files/<file_id>")
+@operation(
+    name="delete_file",
+    tag="files",
+    scope=Scope.FILES_WRITE,
+    answers={204: Answer(description="It is gone.")},
+)
 def delete(file_id: str) -> Response:
     """Delete a file."""
-    no_query()
     services().files.delete(caller().tenant, file_id)
     return Response(status=204)

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 
 import orjson
 from flask import Blueprint, Response, request
+from pydantic import Field
 
 from api.models import resolve_model
-from api.requests import between, idempotency_key, json_body, no_query, page_limit, query
+from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, Answer, operation
+from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
+from api.schemas.jobs import JobPage, JobView
 from api.services import caller, services
 from jobs.errors import InvalidRequest, NotFound, TooLarge
 from jobs.ids import is_id
 from jobs.params import parse_params
 from jobs.record import JobRecord
 from jobs.s3uri import check_allowed
+from jobs.scopes import Scope
 from jobs.spec import MAX_INLINE_BYTES, JobSpec
 from jobs.states import Status
 from jobs.training import TrainingKind
@@ -28,13 +32,53 @@ blueprint = Blueprint("jobs", __name__)
 MAX_WAIT = 30
 _POLL = 0.1
 
+_ETAG = {"ETag": "Changes with the job; for `If-None-Match`."}
+_LOCATION = {"Location": "Where the job is."}
+_JOB = Answer(description="The job.", model=JobView, headers=_ETAG)
+
+
+class ShowQuery(Query):
+    """How a job is shown."""
+
+    wait: WholeNumber = Field(
+        default=0,
+        ge=0,
+        le=MAX_WAIT,
+        description="Answer when the job changes, at the latest after so many seconds.",
+    )
+
+
+class ListingQuery(PageQuery):
+    """Which jobs are listed."""
+
+    status: Status | None = Field(default=None, description="Only jobs with this status.")
+    kind: str | None = Field(default=None, max_length=100, description="Only jobs of this kind.")
+    name: str | None = Field(default=None, max_length=200, description="Only jobs of this name.")
+
 
 @blueprint.post("/jobs")
-def submit() -> Response:
-    """Take a job in."""
-    no_query()
-    at, tenant = services(), caller().tenant
-    spec = json_body(JobSpec, at.settings.max_request_bytes)
+@operation(
+    name="create_job",
+    tag="jobs",
+    scope=Scope.JOBS_WRITE,
+    body=JobSpec,
+    headers=[IDEMPOTENCY_KEY],
+    answers={
+        201: Answer(description="The new job.", model=JobView, headers=_ETAG | _LOCATION),
+        200: Answer(
+            description="The job of an earlier submission with this `Idempotency-Key`.",
+            model=JobView,
+            headers=_ETAG | _LOCATION,
+        ),
+    },
+    problems=[409],
+)
+def submit(body: JobSpec) -> Response:
+    """Submit a job.
+
+    It is kept before this answers: what was acknowledged is computed, whatever is killed.
+    """
+    at, tenant, spec = services(), caller().tenant, body
     key = idempotency_key()
     kind = at.kinds.require(spec.kind)
     params = parse_params(kind, spec.params)
@@ -81,10 +125,20 @@ def _check_files(files: Mapping[str, str], tenant: str) -> None:
 
 
 @blueprint.get("/jobs/<job_id>")
-def show(job_id: str) -> Response:
-    """A job; with ``wait``, answered when it changes or the time is up."""
-    no_query("wait")
-    wait = query("wait", between(0, MAX_WAIT), f"seconds from 0 to {MAX_WAIT}") or 0
+@operation(
+    name="get_job",
+    tag="jobs",
+    scope=Scope.JOBS_READ,
+    query=ShowQuery,
+    headers=[IF_NONE_MATCH],
+    answers={200: _JOB, 304: Answer(description="It has not changed.", headers=_ETAG)},
+)
+def show(job_id: str, query: ShowQuery) -> Response:
+    """Show a job; with `wait`, when it changes.
+
+    With `If-None-Match` too, the change is one from that state; without it, from the present one.
+    """
+    wait = query.wait
     record = find(job_id)
     seen = request.headers.get("If-None-Match")
     if wait and not record.status.ended and seen in (None, _etag(record)):
@@ -105,40 +159,64 @@ def _wait(record: JobRecord, seconds: int) -> JobRecord:
 
 
 @blueprint.get("/jobs")
-def listing() -> Response:
-    """Jobs, newest first."""
-    no_query("status", "kind", "name", "after", "limit")
-    wanted = JobFilter(
-        status=query("status", Status, "one of " + ", ".join(Status)),
-        kind=request.args.get("kind"),
-        name=request.args.get("name"),
-    )
+@operation(
+    name="list_jobs",
+    tag="jobs",
+    scope=Scope.JOBS_READ,
+    query=ListingQuery,
+    answers={200: Answer(description="A page of jobs.", model=JobPage)},
+    problems=[404],
+)
+def listing(query: ListingQuery) -> Response:
+    """List jobs, newest first."""
+    wanted = JobFilter(status=query.status, kind=query.kind, name=query.name)
     records, more = services().ledger.jobs.page(
-        caller().tenant, wanted, after=request.args.get("after"), limit=page_limit()
+        caller().tenant, wanted, after=query.after, limit=query.limit
     )
     return page_response([record.public() for record in records], more)
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
+@operation(
+    name="cancel_job",
+    tag="jobs",
+    scope=Scope.JOBS_WRITE,
+    answers={200: _JOB},
+    problems=[409],
+)
 def cancel(job_id: str) -> Response:
-    """Cancel a job."""
-    no_query()
+    """Cancel a job.
+
+    Rows done so far are kept. Harmless when repeated.
+    """
     record = services().submissions.cancel(caller().tenant, find(job_id).id)
     return json_response(record.public(), headers={"ETag": _etag(record)})
 
 
 @blueprint.post("/jobs/<job_id>/retry")
+@operation(
+    name="retry_job",
+    tag="jobs",
+    scope=Scope.JOBS_WRITE,
+    answers={200: _JOB},
+    problems=[409],
+)
 def retry(job_id: str) -> Response:
     """Try the rows of an ended job again that have no result."""
-    no_query()
     record = services().submissions.retry(caller().tenant, find(job_id).id)
     return json_response(record.public(), headers={"ETag": _etag(record)})
 
 
 @blueprint.delete("/jobs/<job_id>")
+@operation(
+    name="delete_job",
+    tag="jobs",
+    scope=Scope.JOBS_WRITE,
+    answers={204: Answer(description="It is gone.")},
+    problems=[409],
+)
 def delete(job_id: str) -> Response:
     """Delete an ended job with all its objects."""
-    no_query()
     services().submissions.delete(caller().tenant, find(job_id).id)
     return Response(status=204)
 

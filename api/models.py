@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.requests import idempotency_key, json_body, no_query, page_limit
+from api.operations import IDEMPOTENCY_KEY, Answer, operation
+from api.requests import PageQuery, idempotency_key
 from api.responses import json_response, page_response
+from api.schemas.jobs import JobView
+from api.schemas.models import AliasView, Deleted, ModelPage, ModelView
 from api.services import caller, services
 from jobs.errors import FieldError, InvalidRequest, NotFound, UnknownModel
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef, Scheme
 from jobs.names import is_model_name
 from jobs.s3uri import check_allowed
+from jobs.scopes import Scope
 from jobs.spec import InputSpec, JobSpec
 from jobs.training import TrainingKind
 from storage.registry import ModelVersion
@@ -97,12 +101,29 @@ class AliasBody(BaseModel):
     version: str = Field(description="Version, or another alias.", examples=["latest"])
 
 
+_LOCATION = {"Location": "Where the job is."}
+
+
 @blueprint.post("/models")
-def import_model() -> Response:
+@operation(
+    name="import_model",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    body=ImportBody,
+    headers=[IDEMPOTENCY_KEY],
+    answers={
+        201: Answer(description="The job that imports it.", model=JobView, headers=_LOCATION),
+        200: Answer(
+            description="The job of an earlier call with this `Idempotency-Key`.",
+            model=JobView,
+            headers=_LOCATION,
+        ),
+    },
+    problems=[409],
+)
+def import_model(body: ImportBody) -> Response:
     """Import a model: a job whose result is the new version."""
-    no_query()
     at = services()
-    body = json_body(ImportBody, at.settings.max_request_bytes)
     if not is_model_name(body.name):
         raise InvalidRequest.of(
             "name", "expected 1 to 96 letters, digits, '.', '_' and '-'", body.name
@@ -122,10 +143,16 @@ def import_model() -> Response:
 
 
 @blueprint.get("/models")
-def listing() -> Response:
-    """The caller's models, by name."""
-    no_query("after", "limit")
-    after, limit = request.args.get("after", ""), page_limit()
+@operation(
+    name="list_models",
+    tag="models",
+    scope=Scope.MODELS_READ,
+    query=PageQuery,
+    answers={200: Answer(description="A page of models.", model=ModelPage)},
+)
+def listing(query: PageQuery) -> Response:
+    """List models, by name."""
+    after, limit = query.after or "", query.limit
     found: list[dict[str, Any]] = []
     for name in sorted(services().registry.names(caller().tenant)):
         if name <= after:
@@ -141,9 +168,14 @@ def listing() -> Response:
 
 
 @blueprint.get("/models/<name>")
+@operation(
+    name="get_model",
+    tag="models",
+    scope=Scope.MODELS_READ,
+    answers={200: Answer(description="The model.", model=ModelView)},
+)
 def show(name: str) -> Response:
-    """A model with its versions, who published each, and its aliases."""
-    no_query()
+    """Show a model with its versions, who published each, and its aliases."""
     registry, tenant = services().registry, caller().tenant
     model = _public(name)
     for version in model["versions"]:
@@ -156,11 +188,18 @@ def show(name: str) -> Response:
 
 
 @blueprint.put("/models/<name>/aliases/<alias>")
-def set_alias(name: str, alias: str) -> Response:
+@operation(
+    name="set_alias",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    body=AliasBody,
+    headers=[IDEMPOTENCY_KEY],
+    answers={200: Answer(description="The model.", model=ModelView)},
+    problems=[409],
+)
+def set_alias(name: str, alias: str, body: AliasBody) -> Response:
     """Point an alias at a version."""
-    no_query()
     at = services()
-    body = json_body(AliasBody, at.settings.max_request_bytes)
     if not is_model_name(alias):
         raise InvalidRequest.of(
             "alias", "expected 1 to 96 letters, digits, '.', '_' and '-'", alias
@@ -173,40 +212,73 @@ def set_alias(name: str, alias: str) -> Response:
 
 
 @blueprint.get("/models/<name>/aliases/<alias>")
+@operation(
+    name="get_alias",
+    tag="models",
+    scope=Scope.MODELS_READ,
+    answers={200: Answer(description="The alias.", model=AliasView)},
+)
 def show_alias(name: str, alias: str) -> Response:
-    """Where an alias points, and how it came there."""
-    no_query()
+    """Show where an alias points, and how it came there."""
     return json_response(_alias(name, alias))
 
 
 @blueprint.post("/models/<name>/aliases/<alias>/rollback")
+@operation(
+    name="roll_back_alias",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    headers=[IDEMPOTENCY_KEY],
+    answers={200: Answer(description="The alias.", model=AliasView)},
+    problems=[409],
+)
 def roll_back(name: str, alias: str) -> Response:
-    """Point an alias at the version before. With an `Idempotency-Key`, a repeated call goes no further back."""
-    no_query()
+    """Point an alias at the version before.
+
+    With an `Idempotency-Key`, a repeated call goes no further back.
+    """
     services().registry.roll_back(caller().tenant, name, alias, idempotency_key())
     return json_response(_alias(name, alias))
 
 
 @blueprint.delete("/models/<name>/aliases/<alias>")
+@operation(
+    name="delete_alias",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    answers={200: Answer(description="What was deleted.", model=Deleted)},
+    problems=[409],
+)
 def delete_alias(name: str, alias: str) -> Response:
     """Delete an alias."""
-    no_query()
     services().registry.delete_alias(caller().tenant, name, alias)
     return json_response({"name": name, "alias": alias, "deleted": True})
 
 
 @blueprint.delete("/models/<name>/versions/<version>")
+@operation(
+    name="delete_version",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    answers={200: Answer(description="What was deleted.", model=Deleted)},
+    problems=[409],
+)
 def delete_version(name: str, version: str) -> Response:
     """Delete a version that nothing needs any more."""
-    no_query()
     _removal().delete_version(name, version)
     return json_response({"name": name, "version": version, "deleted": True})
 
 
 @blueprint.delete("/models/<name>")
+@operation(
+    name="delete_model",
+    tag="models",
+    scope=Scope.MODELS_WRITE,
+    answers={200: Answer(description="What was deleted.", model=Deleted)},
+    problems=[409],
+)
 def delete(name: str) -> Response:
     """Delete a model with all its versions, if nothing needs them any more."""
-    no_query()
     _removal().delete_model(name)
     return json_response({"name": name, "deleted": True})
 

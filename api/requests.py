@@ -3,17 +3,65 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from jobs.errors import InvalidRequest, MalformedBody, TooLarge, UnsupportedMedia
-from jobs.params import validate
+from jobs.params import invalid, validate
 
 Model = TypeVar("Model", bound=BaseModel)
-Value = TypeVar("Value")
+QueryModel = TypeVar("QueryModel", bound="Query")
+
+
+class Query(BaseModel):
+    """Parameters behind the ``?`` of a call. What is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _whole_number(value: Any) -> Any:
+    # int() takes more than people mean: signs, blanks, underscores and other scripts' digits.
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}", value):
+        raise ValueError("expected a whole number")
+    return value
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("expected true or false")
+        return value == "true"
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
+
+class PageQuery(Query):
+    """Which page of a listing."""
+
+    after: str | None = Field(
+        default=None,
+        max_length=200,
+        description="`next_after` of the page before.",
+    )
+    limit: WholeNumber = Field(default=20, ge=1, le=100, description="Most items of the page.")
+
+
+def parsed_query(model: type[QueryModel]) -> QueryModel:
+    """The request's query as a model.
+
+    Raises:
+        InvalidRequest: a parameter is unknown, came twice or does not fit.
+    """
+    no_query(*model.model_fields)
+    try:
+        return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise invalid(error) from None
 
 
 def json_body(model: type[Model], limit: int) -> Model:
@@ -49,28 +97,6 @@ def no_query(*known: str) -> None:
             raise InvalidRequest.of(name, "expected once", ", ".join(values))
 
 
-def query(name: str, parse: Callable[[str], Value], expected: str) -> Value | None:
-    """A query parameter, parsed; None when it is absent.
-
-    Raises:
-        InvalidRequest: it does not parse.
-    """
-    value = request.args.get(name)
-    if value is None:
-        return None
-    try:
-        return parse(value)
-    except ValueError:
-        raise InvalidRequest.of(name, f"expected {expected}", value) from None
-
-
-def boolean(text: str) -> bool:
-    """``true`` or ``false``."""
-    if text not in ("true", "false"):
-        raise ValueError(text)
-    return text == "true"
-
-
 def idempotency_key() -> str | None:
     """The request's ``Idempotency-Key``, if it has one.
 
@@ -85,19 +111,3 @@ def idempotency_key() -> str | None:
             key,
         )
     return key
-
-
-def between(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers within bounds."""
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
-            raise ValueError(text)
-        return int(text)
-
-    return parse
-
-
-def page_limit() -> int:
-    """The ``limit`` of a listing."""
-    return query("limit", between(1, 100), "a whole number from 1 to 100") or 20

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
+from pydantic import BaseModel, Field
 
 from api.jobs import find
-from api.requests import boolean, no_query, query
+from api.operations import IF_RANGE, RANGE, Answer, operation
+from api.requests import Flag, Query
 from api.responses import begun, json_response, ranged
 from api.services import services
 from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames
-from jobs.outtake import FORMATS, ErrorTable, OutputFormat, ResultTable, Table, convert
+from jobs.outtake import ErrorTable, OutputFormat, ResultTable, Table, convert
 from jobs.record import JobRecord
+from jobs.scopes import Scope
 from storage.parts import stream_parts
 from storage.submission import read_manifest
 
@@ -28,23 +31,82 @@ _CONTENT_TYPES: Mapping[OutputFormat, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 
+_RANGED = {
+    "ETag": "Of the whole; for `If-Range`.",
+    "Accept-Ranges": "`bytes` where a range may be asked for, else `none`.",
+    "Content-Disposition": "A name to save it under.",
+}
+_BODIES = {media: {"type": "string"} for media in _CONTENT_TYPES.values()}
+_ROWS = {
+    200: Answer(
+        description="Rows in input order, in the format that was asked for.",
+        media=_BODIES,
+        headers=_RANGED | {"Textmill-Partial": "`true` where rows are still to come."},
+    ),
+    206: Answer(
+        description="The range that was asked for; JSON lines of an ended job only.",
+        media={_CONTENT_TYPES["jsonl"]: {"type": "string"}},
+        headers=_RANGED | {"Content-Range": "Which bytes of how many."},
+    ),
+}
+
+
+class RowsQuery(Query):
+    """Which rows, and how they are written."""
+
+    partial: Flag = Field(
+        default=False,
+        description="Of a job that has not ended: the rows done so far, in input order with gaps.",
+    )
+    format: OutputFormat = Field(default="jsonl", description="How the rows are written.")
+
+
+class EvaluationView(BaseModel):
+    """How good a job's results are, with all tables. What it holds depends on the kind."""
+
+    model_config = {"extra": "allow"}
+
 
 @blueprint.get("/jobs/<job_id>/results")
-def results(job_id: str) -> Response:
-    """Result rows in input order."""
-    return _rows(job_id, "results")
+@operation(
+    name="get_results",
+    tag="jobs",
+    scope=Scope.JOBS_READ,
+    query=RowsQuery,
+    headers=[RANGE, IF_RANGE],
+    answers=_ROWS,
+    problems=[409],
+)
+def results(job_id: str, query: RowsQuery) -> Response:
+    """Fetch result rows, in input order."""
+    return _rows(job_id, "results", query)
 
 
 @blueprint.get("/jobs/<job_id>/errors")
-def errors(job_id: str) -> Response:
-    """Error rows in input order."""
-    return _rows(job_id, "errors")
+@operation(
+    name="get_errors",
+    tag="jobs",
+    scope=Scope.JOBS_READ,
+    query=RowsQuery,
+    headers=[RANGE, IF_RANGE],
+    answers=_ROWS,
+    problems=[409],
+)
+def errors(job_id: str, query: RowsQuery) -> Response:
+    """Fetch error rows, in input order."""
+    return _rows(job_id, "errors", query)
 
 
 @blueprint.get("/jobs/<job_id>/evaluation")
+@operation(
+    name="get_evaluation",
+    tag="jobs",
+    scope=Scope.JOBS_READ,
+    answers={200: Answer(description="The evaluation.", model=EvaluationView)},
+    problems=[409],
+)
 def evaluation(job_id: str) -> Response:
-    """How good the results are, with all tables, of a job that was asked to measure them."""
-    no_query()
+    """Show how good the results are, with all tables, of a job that was asked to measure them."""
     record = find(job_id)
     if not record.status.ended:
         raise Conflict(f"the job is {record.status}; its results are measured once all are there")
@@ -56,10 +118,8 @@ def evaluation(job_id: str) -> Response:
     return json_response(store.get_json(str(output["object"])))
 
 
-def _rows(job_id: str, section: Section) -> Response:
-    no_query("partial", "format")
-    partial = query("partial", boolean, "true or false") or False
-    wanted = query("format", _format, "one of " + ", ".join(FORMATS)) or "jsonl"
+def _rows(job_id: str, section: Section, query: RowsQuery) -> Response:
+    partial, wanted = query.partial, query.format
     record = find(job_id)
     if record.status.ended:
         return _final(record, section, wanted)
@@ -121,10 +181,3 @@ def _table(record: JobRecord, section: Section) -> Table:
     return ResultTable(
         kind.output_columns if kind is not None else {}, carried=bool(job.spec.input.carry)
     )
-
-
-def _format(text: str) -> OutputFormat:
-    for known in FORMATS:
-        if text == known:
-            return known
-    raise ValueError(text)

@@ -6,25 +6,40 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response
 
-from api.requests import no_query
+from api.operations import Answer, operation
 from api.responses import json_response
+from api.schemas.system import Alive, KindPage, Ready, WorkerPage
 from api.services import services
 from jobs.errors import Unavailable
 from jobs.record import rfc3339
+from jobs.scopes import Scope
 
 health = Blueprint("health", __name__)
 blueprint = Blueprint("system", __name__)
 
 
 @health.get("/healthz")
+@operation(
+    name="healthz",
+    tag="system",
+    answers={200: Answer(description="The process is alive.", model=Alive)},
+)
 def healthz() -> Response:
-    """Whether the process is alive."""
+    """Say that the process is alive."""
     return json_response({"status": "ok"})
 
 
 @health.get("/readyz")
+@operation(
+    name="readyz",
+    tag="system",
+    answers={
+        200: Answer(description="All can be used.", model=Ready),
+        503: Answer(description="Something is away; `checks` says what.", model=Ready),
+    },
+)
 def readyz() -> Response:
-    """Whether Redis and the object store can be written to."""
+    """Say whether Redis and the object store can be written to."""
     at = services()
     checks = {
         "redis": _check(at.ledger.probe),
@@ -46,9 +61,14 @@ def _check(probe: Callable[[], None]) -> str:
 
 
 @blueprint.get("/kinds")
+@operation(
+    name="list_kinds",
+    tag="system",
+    scope=Scope.WORKERS_READ,
+    answers={200: Answer(description="All kinds.", model=KindPage)},
+)
 def kinds() -> Response:
-    """The kinds of task with the JSON schema of their parameters and the columns of their outputs."""
-    no_query()
+    """List the kinds of task, with the JSON schema of their parameters and the columns of their outputs."""
     found = [
         {
             "object": "kind",
@@ -64,9 +84,14 @@ def kinds() -> Response:
 
 
 @blueprint.get("/workers")
+@operation(
+    name="list_workers",
+    tag="system",
+    scope=Scope.WORKERS_READ,
+    answers={200: Answer(description="All live workers.", model=WorkerPage)},
+)
 def workers() -> Response:
-    """The live workers, their devices and the models they hold."""
-    no_query()
+    """List the live workers, their devices and the models they hold."""
     found = [
         {**worker, "object": "worker", "seen_at": rfc3339(worker["seen_at"])}
         for worker in services().ledger.workers.live()

@@ -46,10 +46,15 @@ def validate(model: type[Model], data: bytes, prefix: Sequence[str] = ()) -> Mod
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise MalformedBody(str(error.errors()[0]["msg"])) from None
-        fields = [_field_error(problem, prefix) for problem in error.errors(include_url=False)]
-        summary = "; ".join(f"{one.field}: {one.reason}" for one in fields[:3])
-        more = f" (and {len(fields) - 3} more)" if len(fields) > 3 else ""
-        raise InvalidRequest(summary + more, fields=fields[:50]) from None
+        raise invalid(error, prefix) from None
+
+
+def invalid(error: ValidationError, prefix: Sequence[str] = ()) -> InvalidRequest:
+    """What pydantic found wrong, as one error that names each field."""
+    fields = [_field_error(problem, prefix) for problem in error.errors(include_url=False)]
+    summary = "; ".join(f"{one.field}: {one.reason}" for one in fields[:3])
+    more = f" (and {len(fields) - 3} more)" if len(fields) > 3 else ""
+    return InvalidRequest(summary + more, fields=fields[:50])
 
 
 def _field_error(problem: Any, prefix: Sequence[str]) -> FieldError:

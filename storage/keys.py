@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -12,6 +12,7 @@ import orjson
 from jobs.errors import NotFound, Unauthenticated
 from jobs.ids import api_key_id, hash_api_key, is_id, new_api_key
 from jobs.names import TenantNames
+from jobs.scopes import ALL_SCOPES, Scope
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.ledger.scripts import ledger_faults
@@ -28,6 +29,19 @@ class ApiKey:
     hash: str  #: SHA-256 of the key, in hex
     created_at: str
     revoked_at: str | None = None
+    scopes: frozenset[Scope] = ALL_SCOPES  #: what it may be used for
+
+    def to_json(self) -> bytes:
+        """As it is kept."""
+        return orjson.dumps({**asdict(self), "scopes": sorted(self.scopes)})
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> ApiKey:
+        """The inverse of :meth:`to_json`; a record of an earlier version has all scopes."""
+        entry = orjson.loads(data)
+        scopes = entry.pop("scopes", None)
+        known = ALL_SCOPES if scopes is None else frozenset(Scope(one) for one in scopes)
+        return cls(**entry, scopes=known)
 
 
 class KeyRing:
@@ -59,19 +73,19 @@ class KeyRing:
             raise NotFound(f"no key {key_id}")
         record = known[key_id]
         if record.revoked_at is None:
-            record = ApiKey(**asdict(record) | {"revoked_at": _now()})
+            record = replace(record, revoked_at=_now())
             self._save(record)
         return record
 
     def list(self, tenant: str) -> list[ApiKey]:
         """The tenant's keys, oldest first."""
         names = [info.name for info in self._store.list(TenantNames(tenant).keys)]
-        return [_record(self._store.get(name)) for name in names]
+        return [ApiKey.from_json(self._store.get(name)) for name in names]
 
     def restore(self, record: ApiKey) -> None:
         """Enter a key that lies in the store."""
         with ledger_faults():
-            self._redis.set(f"key:{record.id}", orjson.dumps(asdict(record)))
+            self._redis.set(f"key:{record.id}", record.to_json())
 
     def refresh(self, tenant: str, key_id: str) -> bool:
         """Make the ledger know a key as the store does; whether it did not."""
@@ -81,9 +95,9 @@ class KeyRing:
             return False
         with ledger_faults():
             known = cast("str | None", self._redis.get(f"key:{key_id}"))
-        if known is not None and _record(known) == _record(stored):
+        if known is not None and ApiKey.from_json(known) == ApiKey.from_json(stored):
             return False
-        self.restore(_record(stored))
+        self.restore(ApiKey.from_json(stored))
         return True
 
     def check(self, key: str) -> ApiKey:
@@ -100,7 +114,7 @@ class KeyRing:
         if key_id is not None:
             with ledger_faults():
                 stored = cast("str | None", self._redis.get(f"key:{key_id}"))
-        record = _record(stored) if stored else None
+        record = ApiKey.from_json(stored) if stored else None
         expected = record.hash if record else "0" * 64
         matches = hmac.compare_digest(expected, hash_api_key(key))
         if record is None or not matches or record.revoked_at is not None:
@@ -112,15 +126,11 @@ class KeyRing:
         at = self._ledger.now()
         self._store.put(
             TenantNames(record.tenant).key(record.id),
-            orjson.dumps(asdict(record)),
+            record.to_json(),
             "application/json",
         )
         self._intents.record(Intent(at=at, tenant=record.tenant, subject=record.id, act=Act.KEY))
         self.restore(record)
-
-
-def _record(data: bytes | str) -> ApiKey:
-    return ApiKey(**orjson.loads(data))
 
 
 def _now() -> str:

@@ -1,0 +1,76 @@
+"""The registry's models, as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.schemas.base import Time, View, page_of
+
+
+class OriginView(View):
+    """Who published a version."""
+
+    source: str = Field(description="Where its weights came from.")
+    job: str | None = Field(description="The job that published it.")
+    at: Time = Field(description="When.")
+    facts: dict[str, Any] = Field(
+        description="What that job told of it: data, parameters, metrics."
+    )
+
+
+class VersionView(View):
+    """One version of a model. Its files never change."""
+
+    version: str = Field(description="Names the version.")
+    created_at: Time = Field(description="When it was first published.")
+    source: str = Field(description="Where its weights came from.")
+    bytes: int = Field(description="Size of its files.")
+    digest: str = Field(description="Hash of its files.")
+    facts: dict[str, Any] = Field(description="Architecture, base, metrics and the like.")
+    origins: list[OriginView] | None = Field(
+        default=None, description="Who published it; not in listings."
+    )
+
+
+class ModelView(View):
+    """A model of the registry."""
+
+    object: Literal["model"] = Field(description="Always `model`.")
+    name: str = Field(description="Its name.", examples=["tickets"])
+    versions: list[VersionView] = Field(description="Newest last.")
+    aliases: dict[str, str] = Field(
+        description="Names that move, and the version each points at.",
+        examples=[{"latest": "2", "prod": "1"}],
+    )
+
+
+class AliasMove(View):
+    """One move of an alias."""
+
+    version: str = Field(description="Where it went.")
+    at: Time = Field(description="When.")
+    reason: str = Field(description="Why: set, rolled back, published.")
+
+
+class AliasView(View):
+    """An alias and how it came where it is."""
+
+    object: Literal["alias"] = Field(description="Always `alias`.")
+    name: str = Field(description="The model's name.")
+    alias: str = Field(description="The alias.", examples=["prod"])
+    version: str = Field(description="Where it points.")
+    history: list[AliasMove] = Field(description="Its moves, newest first.")
+
+
+class Deleted(View):
+    """What was deleted."""
+
+    name: str = Field(description="The model's name.")
+    alias: str | None = Field(default=None, description="The alias, where one was deleted.")
+    version: str | None = Field(default=None, description="The version, where one was deleted.")
+    deleted: Literal[True] = Field(description="Always true.")
+
+
+ModelPage = page_of(ModelView)
