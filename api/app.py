@@ -23,6 +23,7 @@ def create_app(services: Services) -> Flask:
     app = Flask("textmill", static_folder=None)
     app.extensions["textmill"] = services
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_end)

@@ -72,9 +72,9 @@ class ModelRef:
 
     @classmethod
     def _hf(cls, text: str, rest: str) -> ModelRef:
-        name, _, revision = rest.partition("@")
+        name, at, revision = rest.partition("@")
         part = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
-        bad_revision = revision and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", revision)
+        bad_revision = at and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", revision)
         if not re.fullmatch(f"{part}/{part}", name) or bad_revision or ".." in rest:
             raise _invalid(text, "expected hf:org/name or hf:org/name@revision")
         return cls(Scheme.HF, name, revision or None)
