@@ -223,8 +223,10 @@ def test_another_content_type(http: httpx.Client, content_type: str) -> None:
 
 
 def test_compressed_bodies(http: httpx.Client) -> None:
-    packed = {**JSON, "Content-Encoding": "gzip"}
+    packed = {**JSON, "Content-Encoding": "br"}
     problem(http.post("/v1/jobs", content=b"x", headers=packed), 415, "unsupported_media_type")
+    packed = {**JSON, "Content-Encoding": "gzip"}
+    problem(http.post("/v1/jobs", content=b"x", headers=packed), 400, "malformed_body")
     packed = {"Content-Encoding": "gzip"}
     problem(http.post("/v1/files", content=b"x", headers=packed), 415, "unsupported_media_type")
 
