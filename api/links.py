@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -11,20 +11,27 @@ from pydantic import BaseModel
 _NAMED = ("name", "alias", "version")
 
 
-def links(status: int, model: type[BaseModel], routes: Iterable[tuple[str, set[str]]]) -> Any:
+def links(
+    status: int,
+    model: type[BaseModel],
+    routes: Iterable[tuple[str, set[str]]],
+    named: Collection[str] = (),
+) -> Any:
     """The links of an answer, by name.
 
     Args:
         status: of the answer; of things that were there before only listings have links.
         model: what it holds.
         routes: each operation's id with the names of the parts of its path.
+        named: parts of the path by which the request itself named what it made.
     """
     item, base = _item(model), "$response.body#/data/0"
     if item is None:
         item, base = model, "$response.body#"
-        if status != 201:
+        if status != 201 and not named:
             return {}
     values = {part: f"{base}/{field}" for part, field in _parts(item).items()}
+    values |= {part: f"$request.path.{part}" for part in named}
     return {
         name: {
             "operationId": name,

@@ -279,8 +279,9 @@ def _submission(kinds: KindRegistry, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _responses(rule: Rule, found: Operation, schemas: _Schemas) -> dict[str, Any]:
+    named = rule.arguments if "PUT" in (rule.methods or ()) else set()
     responses = {
-        str(status): _answer(status, one, schemas) for status, one in found.answers.items()
+        str(status): _answer(status, one, schemas, named) for status, one in found.answers.items()
     }
     for status in sorted(_statuses(rule, found)):
         if str(status) not in responses:
@@ -311,7 +312,7 @@ def _problem(status: int, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _answer(status: int, answer: Answer, schemas: _Schemas) -> dict[str, Any]:
+def _answer(status: int, answer: Answer, schemas: _Schemas, named: set[str]) -> dict[str, Any]:
     content: dict[str, Any] = {media: {"schema": one} for media, one in answer.media.items()}
     if answer.model is not None:
         content["application/json"] = {"schema": schemas.reference(answer.model)}
@@ -321,7 +322,7 @@ def _answer(status: int, answer: Answer, schemas: _Schemas) -> dict[str, Any]:
     }
     if content:
         made["content"] = content
-    if answer.model is not None and (found := links(status, answer.model, schemas.routes)):
+    if answer.model is not None and (found := links(status, answer.model, schemas.routes, named)):
         made["links"] = found
     return made
 

@@ -71,17 +71,17 @@ def no_query(*known: str) -> None:
         InvalidRequest: there is such a one, or the query is not UTF-8 or holds a NUL character.
     """
     try:
-        text = unquote_to_bytes(request.query_string).decode()
+        unquote_to_bytes(request.query_string).decode()
     except UnicodeDecodeError:
         raise InvalidRequest.of("query", "expected UTF-8, percent-encoded") from None
-    if "\0" in text:
-        raise InvalidRequest.of("query", "a NUL character is not allowed")
     for name, values in request.args.lists():
         if name not in known:
             expected = ", ".join(known) or "none"
             raise InvalidRequest.of(name, f"unknown query parameter; known: {expected}")
         if len(values) > 1:
             raise InvalidRequest.of(name, "expected once", ", ".join(values))
+        if "\0" in values[0]:
+            raise InvalidRequest.of(name, "a NUL character is not allowed", values[0])
 
 
 def idempotency_key() -> str | None:
