@@ -27,7 +27,7 @@ class Contract:
         self.document = document
         #: Ids of operations, with the statuses that they were seen to answer with.
         self.seen: dict[str, set[int]] = {}
-        self._components = _closed(document["components"])
+        self._components = closed(document["components"])
         self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
         # Paths without parts come first: they are meant where both would fit.
         self._paths = [
@@ -117,7 +117,7 @@ class Contract:
         return node
 
 
-def _closed(components: Mapping[str, Any]) -> dict[str, Any]:
+def closed(components: Mapping[str, Any]) -> dict[str, Any]:
     """The same with objects that have no fields beside those that are named, unless they say otherwise."""
     closed = copy.deepcopy(dict(components))
     for schema in closed["schemas"].values():
