@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos bench lint format clean
+.PHONY: help setup demo up test chaos fuzz bench lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: $(STAMP)  ## side-by-side benchmarks; some of them with ONLY="overhead me
 
 chaos: $(STAMP)  ## a million rows while every part is killed again and again; with CHAOS_ARGS="--training 10" a training
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+fuzz: $(STAMP)  ## thousands of calls made up from the OpenAPI document; more with FUZZ_ARGS="--cases 10000"
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import structlog
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected
 
@@ -23,7 +24,7 @@ def create_app(services: Services) -> Flask:
     app = Flask("textmill", static_folder=None)
     app.extensions["textmill"] = services
     app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
+    app.url_map.merge_slashes = False  # else //v1/jobs would be answered by a redirect
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_end)
@@ -41,6 +42,9 @@ def create_app(services: Services) -> Flask:
 def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else new_token()
+    # For every line that is logged until this thread serves another request: a streamed answer's are among them.
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _end(response: Response) -> Response:

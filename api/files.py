@@ -8,8 +8,9 @@ from typing import BinaryIO, cast
 from flask import Blueprint, Response, request
 from pydantic import Field
 
+from api.conditional import tagged
 from api.multipart import multipart_file
-from api.operations import IF_RANGE, RANGE, Answer, operation
+from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, TAGGED, Answer, operation
 from api.requests import PageQuery, Query
 from api.responses import json_response, page_response, ranged
 from api.schemas.files import FilePage, FileView
@@ -102,11 +103,15 @@ def listing(query: PageQuery) -> Response:
     name="get_file",
     tag="files",
     scope=Scope.FILES_READ,
-    answers={200: Answer(description="What is known of the file.", model=FileView)},
+    headers=[IF_NONE_MATCH],
+    answers={
+        200: Answer(description="What is known of the file.", model=FileView, headers=TAGGED),
+        304: NOT_MODIFIED,
+    },
 )
 def show(file_id: str) -> Response:
     """Show what is known of a file."""
-    return json_response(services().files.get(caller().tenant, file_id).public())
+    return tagged(services().files.get(caller().tenant, file_id).public())
 
 
 _CONTENT_HEADERS = {
@@ -121,7 +126,7 @@ _CONTENT_HEADERS = {
     name="get_file_content",
     tag="files",
     scope=Scope.FILES_READ,
-    headers=[RANGE, IF_RANGE],
+    headers=[IF_NONE_MATCH, RANGE, IF_RANGE],
     answers={
         200: Answer(
             description="Its bytes.",
@@ -133,6 +138,7 @@ _CONTENT_HEADERS = {
             media={"application/octet-stream": _BYTES},
             headers=_CONTENT_HEADERS | {"Content-Range": "Which bytes of how many."},
         ),
+        304: NOT_MODIFIED,
     },
 )
 def content(file_id: str) -> Response:

@@ -9,8 +9,9 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import Field
 
+from api.conditional import has_current, not_modified
 from api.models import resolve_model
-from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, Answer, operation
+from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, NOT_MODIFIED, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobPage, JobView
@@ -131,7 +132,7 @@ def _check_files(files: Mapping[str, str], tenant: str) -> None:
     scope=Scope.JOBS_READ,
     query=ShowQuery,
     headers=[IF_NONE_MATCH],
-    answers={200: _JOB, 304: Answer(description="It has not changed.", headers=_ETAG)},
+    answers={200: _JOB, 304: NOT_MODIFIED},
 )
 def show(job_id: str, query: ShowQuery) -> Response:
     """Show a job; with `wait`, when it changes.
@@ -140,11 +141,11 @@ def show(job_id: str, query: ShowQuery) -> Response:
     """
     wait = query.wait
     record = find(job_id)
-    seen = request.headers.get("If-None-Match")
-    if wait and not record.status.ended and seen in (None, _etag(record)):
+    asked = bool(request.if_none_match)
+    if wait and not record.status.ended and (not asked or has_current(str(record.version))):
         record = _wait(record, wait)
-    if seen == _etag(record):
-        return Response(status=304, headers={"ETag": _etag(record)})
+    if has_current(str(record.version)):
+        return not_modified(str(record.version))
     return json_response(record.public(), headers={"ETag": _etag(record)})
 
 

@@ -8,7 +8,15 @@ from typing import Any
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.operations import IDEMPOTENCY_KEY, Answer, operation
+from api.conditional import tagged
+from api.operations import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    TAGGED,
+    Answer,
+    operation,
+)
 from api.requests import PageQuery, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobView
@@ -172,7 +180,11 @@ def listing(query: PageQuery) -> Response:
     name="get_model",
     tag="models",
     scope=Scope.MODELS_READ,
-    answers={200: Answer(description="The model.", model=ModelView)},
+    headers=[IF_NONE_MATCH],
+    answers={
+        200: Answer(description="The model.", model=ModelView, headers=TAGGED),
+        304: NOT_MODIFIED,
+    },
 )
 def show(name: str) -> Response:
     """Show a model with its versions, who published each, and its aliases."""
@@ -184,7 +196,7 @@ def show(name: str) -> Response:
             {"source": one.source, "job": one.job, "at": one.at, "facts": one.facts}
             for one in origins
         ]
-    return json_response(model)
+    return tagged(model)
 
 
 @blueprint.put("/models/<name>/aliases/<alias>")
@@ -216,11 +228,15 @@ def set_alias(name: str, alias: str, body: AliasBody) -> Response:
     name="get_alias",
     tag="models",
     scope=Scope.MODELS_READ,
-    answers={200: Answer(description="The alias.", model=AliasView)},
+    headers=[IF_NONE_MATCH],
+    answers={
+        200: Answer(description="The alias.", model=AliasView, headers=TAGGED),
+        304: NOT_MODIFIED,
+    },
 )
 def show_alias(name: str, alias: str) -> Response:
     """Show where an alias points, and how it came there."""
-    return json_response(_alias(name, alias))
+    return tagged(_alias(name, alias))
 
 
 @blueprint.post("/models/<name>/aliases/<alias>/rollback")

@@ -23,7 +23,7 @@ def multipart_file() -> tuple[str, BinaryIO]:
 
     Raises:
         MalformedBody: the body is not such a form; also while reading, when it ends too early.
-        InvalidRequest: the form holds something else.
+        InvalidRequest: the form holds something else; also while reading, when that follows the file.
     """
     boundary = request.mimetype_params.get("boundary", "")
     if not boundary:
@@ -70,5 +70,18 @@ def _data(events: Iterator[Any]) -> Iterator[bytes]:
             break
         yield event.data
         if not event.more_data:
+            _check_no_more(events)
             return
     raise MalformedBody("the multipart body ends in the middle of the file")
+
+
+def _check_no_more(events: Iterator[Any]) -> None:
+    """Read the form to its end, so that nothing in it is ignored.
+
+    Raises:
+        MalformedBody: it has no end.
+        InvalidRequest: it holds something beside the file.
+    """
+    for event in events:
+        if isinstance(event, File | Field):
+            raise InvalidRequest.of(event.name, "expected nothing beside the file in the form")

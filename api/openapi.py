@@ -12,9 +12,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from api.bodies import ENCODINGS, MAX_DEPTH
+from api.links import links
 from api.operations import Answer, HeaderField, Operation, declared
 from api.schemas.problems import Problem
 from api.submissions import submission_models
+from jobs.ids import ID_PATTERN, is_id
 from jobs.kinds import KindRegistry
 from jobs.spec import JobSpec
 
@@ -49,7 +52,22 @@ Every call but the health checks needs `Authorization: Bearer <key>`. Errors are
 `type` never changes for one kind of error. Calls answered 429 or 503 may be sent again after `Retry-After` seconds, and
 a submission with an `Idempotency-Key` may be sent again at any time: it gives the same job. Unknown fields and
 parameters are refused. Answers may gain fields; clients must ignore those they do not know.
+
+Each answer has an `X-Request-Id`: the one that the request came with (1 to 128 letters, digits and `._:-`), or a new
+one. Problem documents and the server's log lines have it too.
 """
+
+#: What is taken as a JSON body, said of each that is.
+_STRICT = f"""\
+JSON in UTF-8, nested at most {MAX_DEPTH} levels deep, without a name twice in one object. It may be compressed:
+`Content-Encoding: {"` or `".join(ENCODINGS)}`; the server's limit of its size holds for what is sent and for what comes
+out alike.
+"""
+
+_REQUEST_ID = {
+    "description": "Names the request, as it came or new.",
+    "schema": {"type": "string", "examples": ["0f8c2b1e7d3a4956"]},
+}
 
 #: What problem documents of a status mean, where the status alone does not tell.
 _PROBLEMS: Mapping[int, str] = {
@@ -70,9 +88,10 @@ _PROBLEMS: Mapping[int, str] = {
 
 def document(app: Flask, kinds: KindRegistry, version: str) -> dict[str, Any]:
     """The document, as JSON values."""
-    schemas = _Schemas()
+    operations = list(_operations(app))
+    schemas = _Schemas([(found.name, rule.arguments) for rule, _, found, _ in operations])
     paths: dict[str, dict[str, Any]] = {}
-    for rule, method, found, view in _operations(app):
+    for rule, method, found, view in operations:
         path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)
         paths.setdefault(path, {})[method] = _operation(rule, found, view, kinds, schemas)
     return {
@@ -88,6 +107,8 @@ def document(app: Flask, kinds: KindRegistry, version: str) -> dict[str, Any]:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": schemas.definitions(),
+            "headers": {"RequestId": _REQUEST_ID},
+            "responses": schemas.problems(),
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tm_…`."}
             },
@@ -96,10 +117,16 @@ def document(app: Flask, kinds: KindRegistry, version: str) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The models that the document refers to, each under its own name."""
+    """The models that the document refers to, each under its own name.
 
-    def __init__(self) -> None:
+    Args:
+        routes: each operation's id with the names of the parts of its path.
+    """
+
+    def __init__(self, routes: list[tuple[str, set[str]]]) -> None:
+        self.routes = routes
         self._models: dict[str, type[BaseModel]] = {}
+        self._problems: set[int] = set()
 
     def reference(self, model: type[BaseModel]) -> dict[str, Any]:
         """What stands for a model where it is used."""
@@ -107,6 +134,19 @@ class _Schemas:
         if known is not model:
             raise ValueError(f"two models are called {model.__name__}")
         return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+    def problem(self, status: int) -> dict[str, Any]:
+        """What stands for the problem documents of a status."""
+        self.reference(Problem)
+        self._problems.add(status)
+        return {"$ref": f"#/components/responses/Problem{status}"}
+
+    def problems(self) -> dict[str, Any]:
+        """All of these."""
+        return {
+            f"Problem{status}": _problem(status, self.reference(Problem))
+            for status in sorted(self._problems)
+        }
 
     def definitions(self) -> dict[str, Any]:
         """All of them, and those that they refer to."""
@@ -152,12 +192,17 @@ def _operation(
     content = _body(found, kinds, schemas)
     if content:
         made["requestBody"] = {"required": True, "content": content}
+    if found.body is not None:
+        made["requestBody"]["description"] = _STRICT
     return made
 
 
 def _path_part(name: str) -> dict[str, Any]:
     description, example = PATH_PARTS[name]
     schema: dict[str, Any] = {"type": "string", "minLength": 1, "examples": [example]}
+    thing, _, suffix = name.rpartition("_")
+    if suffix == "id" and is_id(example, thing):
+        schema["pattern"] = rf"^{thing}_{ID_PATTERN}$"
     if name == "number":
         schema = {"type": "integer", "minimum": 1, "maximum": 10_000, "examples": [int(example)]}
     return {
@@ -234,9 +279,13 @@ def _submission(kinds: KindRegistry, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _responses(rule: Rule, found: Operation, schemas: _Schemas) -> dict[str, Any]:
-    responses = {str(status): _answer(one, schemas) for status, one in found.answers.items()}
+    named = rule.arguments if "PUT" in (rule.methods or ()) else set()
+    responses = {
+        str(status): _answer(status, one, schemas, named) for status, one in found.answers.items()
+    }
     for status in sorted(_statuses(rule, found)):
-        responses.setdefault(str(status), _problem(status, schemas))
+        if str(status) not in responses:
+            responses[str(status)] = schemas.problem(status)
     return responses
 
 
@@ -254,29 +303,32 @@ def _statuses(rule: Rule, found: Operation) -> set[int]:
     return statuses
 
 
-def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
-    made: dict[str, Any] = {
+def _problem(status: int, schema: dict[str, Any]) -> dict[str, Any]:
+    again = {"Retry-After": "Seconds after which to try again."} if status in (429, 503) else {}
+    return {
         "description": _PROBLEMS.get(status, HTTPStatus(status).phrase),
-        "content": {"application/problem+json": {"schema": schemas.reference(Problem)}},
+        "content": {"application/problem+json": {"schema": schema}},
+        "headers": _header_fields(again),
     }
-    if status in (429, 503):
-        made["headers"] = _header_fields({"Retry-After": "Seconds after which to try again."})
-    return made
 
 
-def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:
+def _answer(status: int, answer: Answer, schemas: _Schemas, named: set[str]) -> dict[str, Any]:
     content: dict[str, Any] = {media: {"schema": one} for media, one in answer.media.items()}
     if answer.model is not None:
         content["application/json"] = {"schema": schemas.reference(answer.model)}
-    made: dict[str, Any] = {"description": answer.description}
+    made: dict[str, Any] = {
+        "description": answer.description,
+        "headers": _header_fields(answer.headers),
+    }
     if content:
         made["content"] = content
-    if answer.headers:
-        made["headers"] = _header_fields(answer.headers)
+    if answer.model is not None and (found := links(status, answer.model, schemas.routes, named)):
+        made["links"] = found
     return made
 
 
 def _header_fields(headers: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    own = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
     }
+    return own | {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}

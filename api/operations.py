@@ -14,7 +14,8 @@ from typing import Any, cast
 from flask import Response
 from pydantic import BaseModel
 
-from api.requests import Query, json_body, no_query, parsed_query
+from api.bodies import json_body
+from api.requests import Query, no_query, parsed_query
 from api.services import caller, services
 from jobs.errors import Forbidden
 from jobs.scopes import Scope
@@ -55,7 +56,7 @@ IDEMPOTENCY_KEY = HeaderField(
 )
 IF_NONE_MATCH = HeaderField(
     name="If-None-Match",
-    description="An ETag of an earlier answer: 304 while nothing has changed.",
+    description="ETags of earlier answers, or `*`: 304 while what is there is one of them.",
     example='"17"',
 )
 RANGE = HeaderField(
@@ -68,6 +69,11 @@ IF_RANGE = HeaderField(
     description="The ETag that the range belongs to; of something else the whole is sent.",
     example='"9f86d081884c7d65"',
 )
+
+
+#: Headers of an answer that may be asked for conditionally, and what it is while nothing has changed.
+TAGGED = {"ETag": "Changes with the content; for `If-None-Match`."}
+NOT_MODIFIED = Answer(description="It has not changed.", headers=TAGGED)
 
 
 @dataclass(frozen=True, kw_only=True)

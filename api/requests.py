@@ -1,17 +1,17 @@
-"""Reading requests strictly: bodies with a limit, queries without unknown parameters."""
+"""Reading queries and headers strictly: nothing unknown, nothing twice, nothing that is not text."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from jobs.errors import InvalidRequest, MalformedBody, TooLarge, UnsupportedMedia
-from jobs.params import invalid, validate
+from jobs.errors import InvalidRequest
+from jobs.params import invalid
 
-Model = TypeVar("Model", bound=BaseModel)
 QueryModel = TypeVar("QueryModel", bound="Query")
 
 
@@ -64,37 +64,24 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
         raise invalid(error) from None
 
 
-def json_body(model: type[Model], limit: int) -> Model:
-    """The request's JSON body as a model.
+def no_query(*known: str) -> None:
+    """Refuse query parameters that this call does not know, or that came twice: nothing is ignored silently.
 
     Raises:
-        UnsupportedMedia: it says that it is something else than JSON.
-        TooLarge: it is larger than ``limit`` bytes.
-        MalformedBody: it is not JSON.
-        InvalidRequest: it does not fit the model.
+        InvalidRequest: there is such a one, or the query is not UTF-8 or holds a NUL character.
     """
-    if request.mimetype not in ("application/json", ""):
-        raise UnsupportedMedia(f"expected application/json, found {request.mimetype}")
-    if request.content_encoding not in (None, "identity"):
-        raise UnsupportedMedia("compressed bodies are not taken here; send plain JSON")
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLarge(f"the body has {request.content_length} bytes, the limit is {limit}")
-    data = request.stream.read(limit + 1)
-    if len(data) > limit:
-        raise TooLarge(f"the body is larger than the limit of {limit} bytes")
-    if not data.strip():
-        raise MalformedBody("the body is empty; expected a JSON object")
-    return validate(model, data)
-
-
-def no_query(*known: str) -> None:
-    """Refuse query parameters that this call does not know, or that came twice: nothing is ignored silently."""
+    try:
+        unquote_to_bytes(request.query_string).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest.of("query", "expected UTF-8, percent-encoded") from None
     for name, values in request.args.lists():
         if name not in known:
             expected = ", ".join(known) or "none"
             raise InvalidRequest.of(name, f"unknown query parameter; known: {expected}")
         if len(values) > 1:
             raise InvalidRequest.of(name, "expected once", ", ".join(values))
+        if "\0" in values[0]:
+            raise InvalidRequest.of(name, "a NUL character is not allowed", values[0])
 
 
 def idempotency_key() -> str | None:

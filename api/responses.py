@@ -10,6 +10,7 @@ import orjson
 from flask import Response, request
 from werkzeug.http import parse_range_header
 
+from api.conditional import has_current, not_modified
 from jobs.errors import InvalidRequest
 
 
@@ -40,7 +41,7 @@ def ranged(
     content_type: str,
     filename: str,
 ) -> Response:
-    """A stream of known size, whole or the one range of bytes that was asked for.
+    """A stream of known size, whole or the one range of bytes that was asked for; 304 where the caller has it.
 
     Args:
         read: gives the bytes from an offset on, so many of them.
@@ -57,6 +58,8 @@ def ranged(
         "ETag": f'"{etag}"',
         "Content-Disposition": f'attachment; filename="{filename}"',
     }
+    if has_current(etag):
+        return not_modified(etag)
     start, stop, status = 0, size, 200
     asked = request.headers.get("Range")
     same = request.headers.get("If-Range") in (None, f'"{etag}"')

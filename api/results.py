@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
 from api.jobs import find
-from api.operations import IF_RANGE, RANGE, Answer, operation
+from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, Answer, operation
 from api.requests import Flag, Query
 from api.responses import begun, json_response, ranged
 from api.services import services
@@ -48,6 +48,7 @@ _ROWS = {
         media={_CONTENT_TYPES["jsonl"]: {"type": "string"}},
         headers=_RANGED | {"Content-Range": "Which bytes of how many."},
     ),
+    304: NOT_MODIFIED,
 }
 
 
@@ -73,7 +74,7 @@ class EvaluationView(BaseModel):
     tag="jobs",
     scope=Scope.JOBS_READ,
     query=RowsQuery,
-    headers=[RANGE, IF_RANGE],
+    headers=[IF_NONE_MATCH, RANGE, IF_RANGE],
     answers=_ROWS,
     problems=[409],
 )
@@ -88,7 +89,7 @@ def results(job_id: str, query: RowsQuery) -> Response:
     tag="jobs",
     scope=Scope.JOBS_READ,
     query=RowsQuery,
-    headers=[RANGE, IF_RANGE],
+    headers=[IF_NONE_MATCH, RANGE, IF_RANGE],
     answers=_ROWS,
     problems=[409],
 )

@@ -27,7 +27,8 @@ def _model(name: str, kinds: KindRegistry) -> type[BaseModel]:
         "params": (params, _params_field(name, params)),
     }
     if kind.needs_model:
-        fields["model"] = (str, JobSpec.model_fields["model"])
+        known = JobSpec.model_fields["model"]
+        fields["model"] = (str, Field(description=known.description, examples=known.examples))
     return create_model(f"{words}Job", __base__=JobSpec, __doc__=kind.summary, **fields)
 
 

@@ -11,7 +11,11 @@ import time
 
 #: Crockford's base 32, lower case: no letter that is mistaken for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_ID = re.compile(r"(job|file|key)_[0-9a-hjkmnp-tv-z]{26}")
+
+#: What follows the kind in an id: 26 of these digits.
+ID_PATTERN = "[0-9a-hjkmnp-tv-z]{26}"
+
+_ID = re.compile(f"(job|file|key)_{ID_PATTERN}")
 
 
 def _encode(number: int, length: int) -> str:

@@ -109,7 +109,7 @@ class JobSpec(_Strict):
     name: str | None = Field(
         default=None, max_length=200, description="A name for people.", examples=["nightly-tickets"]
     )
-    input: InputSpec
+    input: InputSpec = Field(description="Where the rows come from.")
     params: dict[str, Any] = Field(
         default_factory=dict, description="Parameters of the kind.", examples=[{"top_k": 3}]
     )

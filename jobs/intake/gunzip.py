@@ -15,13 +15,18 @@ _MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
-def gunzip(chunks: Iterable[bytes], expansion: Expansion) -> Iterator[bytes]:
+def gunzip(
+    chunks: Iterable[bytes], expansion: Expansion, *, max_members: int | None = None
+) -> Iterator[bytes]:
     """What gzip members hold, in pieces of at most :data:`MAX_PIECE` bytes.
+
+    Args:
+        max_members: most members; None: any number.
 
     Raises:
         JobFailure: ``input_corrupt`` or ``input_expansion``, while iterating.
     """
-    return _Gunzip(expansion).run(chunks)
+    return _Gunzip(expansion, max_members).run(chunks)
 
 
 def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -33,14 +38,17 @@ def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
 class _Gunzip:
     """State of one decompression: how far it came, and the member it is in."""
 
-    def __init__(self, expansion: Expansion) -> None:
+    def __init__(self, expansion: Expansion, max_members: int | None) -> None:
         self._expansion = expansion  # of its input, what zlib has taken
+        self._max_members = max_members
         self._members = 0  # members that have ended
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         slices = _slices(chunks)
         data = self._next_member(b"", slices)
         while data:
+            if self._members == self._max_members:
+                raise self._corrupt(f"has more than {self._max_members} members")
             member = zlib.decompressobj(_GZIP_ONLY)
             while not member.eof:
                 for out in self._inflate(member, data):

@@ -36,28 +36,49 @@ class _Frame(Protocol):
     def decompress(self, data: bytes) -> bytes: ...
 
 
-def unzstd(chunks: Iterable[bytes], expansion: Expansion) -> Iterator[bytes]:
+def unzstd(
+    chunks: Iterable[bytes],
+    expansion: Expansion,
+    *,
+    max_window: int = MAX_WINDOW,
+    max_frames: int | None = None,
+) -> Iterator[bytes]:
     """What the frames hold, in pieces of at most 128 KiB.
 
+    Args:
+        max_window: largest window that a frame may ask for, in bytes.
+        max_frames: most frames, those that are skipped included; None: any number.
+
     Raises:
-        JobFailure: ``input_corrupt``; or ``input_expansion``, also for a window larger than :data:`MAX_WINDOW`. Both
+        JobFailure: ``input_corrupt``; or ``input_expansion``, also for a window larger than ``max_window``. Both
             while iterating.
     """
-    return _Unzstd(chunks, expansion).run()
+    return _Unzstd(chunks, expansion, max_window, max_frames).run()
 
 
 class _Unzstd:
     """State of one decompression."""
 
-    def __init__(self, chunks: Iterable[bytes], expansion: Expansion) -> None:
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        expansion: Expansion,
+        max_window: int,
+        max_frames: int | None,
+    ) -> None:
         self._chunks = iter(chunks)
         self._expansion = expansion  # of its input, what was taken off the buffer
         self._buffer = bytearray()
-        self._library = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+        self._max_window = max_window
+        self._max_frames = max_frames
+        self._library = zstandard.ZstdDecompressor(max_window_size=max_window)
 
     def run(self) -> Iterator[bytes]:
-        magic = self._magic(first=True)
+        magic, frames = self._magic(first=True), 0
         while magic is not None:
+            if frames == self._max_frames:
+                raise self._corrupt(f"has more than {self._max_frames} frames")
+            frames += 1
             if magic in _SKIPPABLE:
                 self._skip(int.from_bytes(self._take(4), "little"))
             else:
@@ -110,11 +131,14 @@ class _Unzstd:
             needed = base + base // 8 * (window[0] & 7)
         else:
             needed = int.from_bytes(content, "little") + (256 if len(content) == 2 else 0)
-        if needed > MAX_WINDOW:
+        if needed > self._max_window:
+            advice = (
+                "; compress it with --long=27 or less" if self._max_window == MAX_WINDOW else ""
+            )
             raise JobFailure(
                 "input_expansion",
                 f"the Zstandard input needs a window of {needed >> 20} MiB to be decompressed, at most "
-                f"{MAX_WINDOW >> 20} MiB are allowed; compress it with --long=27 or less",
+                f"{self._max_window >> 20} MiB are allowed{advice}",
             )
         header = bytes([descriptor]) + window + dictionary + content
         return header, bool(descriptor >> 2 & 1)

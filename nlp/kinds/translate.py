@@ -27,8 +27,10 @@ class ExampleParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    text: _Line
-    translation: _Line
+    text: _Line = Field(description="A text in the source language.", examples=["Good morning."])
+    translation: _Line = Field(
+        description="The same in the target language.", examples=["Guten Morgen."]
+    )
 
 
 class TranslateParams(WritingParams):

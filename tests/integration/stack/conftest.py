@@ -10,8 +10,14 @@ import pytest
 import urllib3
 from minio import Minio
 
+from tests.contract import Contract
 from tests.integration.stack.running import RunningStack
 from textmill import Textmill
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back at all other tests comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +40,21 @@ def tm(stack: RunningStack) -> Iterator[Textmill]:
 
 
 @pytest.fixture(scope="session")
-def http(stack: RunningStack) -> Iterator[httpx.Client]:
-    """Plain HTTP with a valid key, for what the SDK would not send."""
+def contract(stack: RunningStack) -> Contract:
+    """What the OpenAPI document promises."""
+    return Contract(httpx.get(f"{stack.client.url}/openapi.json", trust_env=False).json())
+
+
+@pytest.fixture(scope="session")
+def http(stack: RunningStack, contract: Contract) -> Iterator[httpx.Client]:
+    """Plain HTTP with a valid key, for what the SDK would not send. Each answer is held to the OpenAPI document."""
     key = {"Authorization": f"Bearer {stack.client.api_key}"}
     with httpx.Client(
-        base_url=stack.client.url, headers=key, trust_env=False, timeout=60
+        base_url=stack.client.url,
+        headers=key,
+        trust_env=False,
+        timeout=60,
+        event_hooks={"response": [contract.check]},
     ) as client:
         yield client
 

@@ -107,7 +107,7 @@ def test_an_unknown_format_is_refused(http: httpx.Client, done: Job) -> None:
         for value in ("xml", "CSV", ""):
             reply = http.get(f"/v1/jobs/{done.id}/{section}", params={"format": value})
             document = problem(reply, 422, "invalid_request", "format")
-            assert "jsonl, csv, parquet" in document["detail"]
+            assert "'jsonl', 'csv' or 'parquet'" in document["detail"]
 
 
 def test_partial_results_in_every_format(tm: Textmill, http: httpx.Client) -> None:

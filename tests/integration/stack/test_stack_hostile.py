@@ -223,8 +223,10 @@ def test_another_content_type(http: httpx.Client, content_type: str) -> None:
 
 
 def test_compressed_bodies(http: httpx.Client) -> None:
-    packed = {**JSON, "Content-Encoding": "gzip"}
+    packed = {**JSON, "Content-Encoding": "br"}
     problem(http.post("/v1/jobs", content=b"x", headers=packed), 415, "unsupported_media_type")
+    packed = {**JSON, "Content-Encoding": "gzip"}
+    problem(http.post("/v1/jobs", content=b"x", headers=packed), 400, "malformed_body")
     packed = {"Content-Encoding": "gzip"}
     problem(http.post("/v1/files", content=b"x", headers=packed), 415, "unsupported_media_type")
 
@@ -247,6 +249,8 @@ def test_an_empty_upload(http: httpx.Client) -> None:
 
 
 MULTIPART = "multipart/form-data; boundary=b"
+FILE_PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\ntext'
+FIELD_PART = b'\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--b--\r\n'
 
 
 @pytest.mark.parametrize(
@@ -266,6 +270,9 @@ MULTIPART = "multipart/form-data; boundary=b"
             422,
         ),
         (MULTIPART, b"--b--\r\n", 422),
+        (MULTIPART, FILE_PART + b"\r\n--b\r\n", 400),
+        (MULTIPART, FILE_PART + b"\r\n--b" + FIELD_PART, 422),
+        (MULTIPART, FILE_PART + b"\r\n" + FILE_PART + b"\r\n--b--", 422),
         (MULTIPART, b"--b\r\nX: " + b"y" * (1 << 20), 413),
     ],
 )
