@@ -19,7 +19,7 @@ import pytest
 
 from jobs.webhooks import parse_target
 from scheduler.sending import ANSWER_BYTES, Reply, Sender
-from tests.unit.scheduler.receivers import Heard, Receiver, raw
+from tests.receivers import Heard, Receiver, raw
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.1/32")]
 BODY = b'{"type":"job.completed"}'
