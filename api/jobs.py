@@ -25,6 +25,7 @@ from jobs.scopes import Scope
 from jobs.spec import MAX_INLINE_BYTES, JobSpec
 from jobs.states import Status
 from jobs.training import TrainingKind
+from jobs.webhooks import check_target
 from storage.ledger import JobFilter
 
 blueprint = Blueprint("jobs", __name__)
@@ -87,6 +88,7 @@ def submit(body: JobSpec) -> Response:
         _check_files(kind.files(params), tenant)
     model = resolve_model(kind, spec.model)
     input_bytes = _check_input(spec, tenant)
+    _check_ways_out(spec)
     record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
     headers = {"Location": f"/v1/jobs/{record.id}", "ETag": _etag(record)}
     return json_response(record.public(), 201 if new else 200, headers)
@@ -114,6 +116,24 @@ def _check_input(spec: JobSpec, tenant: str) -> int | None:
             field="input.uri",
         )
     return None
+
+
+def _check_ways_out(spec: JobSpec) -> None:
+    """Refuse an output or a webhook that this installation would never serve."""
+    settings = services().settings
+    if spec.output is not None:
+        check_allowed(
+            spec.output.uri,
+            own_bucket=settings.s3_bucket,
+            allowed=settings.s3_allowed_prefixes,
+            field="output.uri",
+        )
+    if spec.webhook is not None:
+        check_target(
+            spec.webhook.url,
+            allow_http=settings.webhook_allow_http,
+            allowed=settings.webhook_networks,
+        )
 
 
 def _check_files(files: Mapping[str, str], tenant: str) -> None:

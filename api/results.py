@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
@@ -15,7 +15,7 @@ from api.responses import begun, json_response, ranged
 from api.services import services
 from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames
-from jobs.outtake import ErrorTable, OutputFormat, ResultTable, Table, convert
+from jobs.outtake import CONTENT_TYPES, ErrorTable, OutputFormat, ResultTable, Table, convert
 from jobs.record import JobRecord
 from jobs.scopes import Scope
 from storage.parts import stream_parts
@@ -25,18 +25,12 @@ blueprint = Blueprint("results", __name__)
 
 Section = Literal["results", "errors"]
 
-_CONTENT_TYPES: Mapping[OutputFormat, str] = {
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
-
 _RANGED = {
     "ETag": "Of the whole; for `If-Range`.",
     "Accept-Ranges": "`bytes` where a range may be asked for, else `none`.",
     "Content-Disposition": "A name to save it under.",
 }
-_BODIES = {media: {"type": "string"} for media in _CONTENT_TYPES.values()}
+_BODIES = {media: {"type": "string"} for media in CONTENT_TYPES.values()}
 _ROWS = {
     200: Answer(
         description="Rows in input order, in the format that was asked for.",
@@ -45,7 +39,7 @@ _ROWS = {
     ),
     206: Answer(
         description="The range that was asked for; JSON lines of an ended job only.",
-        media={_CONTENT_TYPES["jsonl"]: {"type": "string"}},
+        media={CONTENT_TYPES["jsonl"]: {"type": "string"}},
         headers=_RANGED | {"Content-Range": "Which bytes of how many."},
     ),
     304: NOT_MODIFIED,
@@ -148,7 +142,7 @@ def _final(record: JobRecord, section: Section, wanted: OutputFormat) -> Respons
         lambda offset, length: store.stream(name, offset=offset, length=length),
         size=size,
         etag=f"{record.id}-{section}-{record.attempts}",
-        content_type=_CONTENT_TYPES[wanted],
+        content_type=CONTENT_TYPES[wanted],
         filename=f"{record.id}-{section}.jsonl",
     )
 
@@ -170,7 +164,7 @@ def _streamed(
         "Accept-Ranges": "none",
         "Content-Disposition": f'attachment; filename="{record.id}-{section}.{wanted}"',
     }
-    return Response(body, content_type=_CONTENT_TYPES[wanted], headers=headers)
+    return Response(body, content_type=CONTENT_TYPES[wanted], headers=headers)
 
 
 def _table(record: JobRecord, section: Section) -> Table:

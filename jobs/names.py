@@ -203,6 +203,14 @@ class TenantNames:
     def key(self, key_id: str) -> str:
         return f"{self.keys}{key_id}.json"
 
+    def delivery(self, delivery_id: str) -> str:
+        """Written before the ledger learns that an event is to be delivered. Its id begins with the job's."""
+        return f"{self.prefix}webhooks/{delivery_id}.json"
+
+    def deliveries(self, job_id: str) -> str:
+        """How the names of a job's deliveries begin."""
+        return f"{self.prefix}webhooks/{job_id}:"
+
     @property
     def models(self) -> str:
         return self.prefix + "models/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -58,11 +59,24 @@ def invalid(error: ValidationError, prefix: Sequence[str] = ()) -> InvalidReques
 
 
 def _field_error(problem: Any, prefix: Sequence[str]) -> FieldError:
-    path = ".".join([*prefix, *(str(part) for part in problem["loc"])]) or "body"
+    path = _masked(".".join([*prefix, *(str(part) for part in problem["loc"])])) or "body"
     reason = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         reason = "unknown field"
-    simple = isinstance(problem["input"], str | int | float | bool)
-    return FieldError(
-        field=path, reason=reason, value=shorten(problem["input"]) if simple else None
-    )
+    return FieldError(field=path, reason=reason, value=_shown(problem["loc"], problem["input"]))
+
+
+def _shown(path: Sequence[str | int], value: object) -> str | None:
+    """A wrong value as it may stand in an error; None where it is no simple one, or may be meant as a secret."""
+    if not isinstance(value, str | int | float | bool):
+        return None
+    secret = any("secret" in str(part).lower() for part in path)
+    if secret or ("webhook" in path and path[-1] != "url"):
+        return None
+    return shorten(_masked(str(value)))
+
+
+def _masked(text: str) -> str:
+    """A text without what has the form of a secret: webhooks' own, and what stands before the host of a URL."""
+    text = re.sub(r"whsec_[^.\s]+", "whsec_***", text)
+    return re.sub(r"(://)[^/?#]*@", r"\1***@", text)

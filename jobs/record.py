@@ -40,6 +40,8 @@ class JobRecord:
     training: dict[str, Any] | None = (
         None  #: how far a training is; see :mod:`workers.training_view`
     )
+    output: dict[str, str] | None = None  #: ``format`` and ``uri`` where the output goes too
+    webhook: bool = False  #: whether somebody is told of its end
     lane: Lane = Lane.BULK
     input_tokens: int = 0
     output_tokens: int = 0
@@ -111,6 +113,7 @@ class JobRecord:
                 "output_tokens": self.output_tokens,
                 "device_seconds": round(self.device_ms / 1000, 3),
             },
+            "output": self.output,
             "error": self.error,
             "warnings": self.warnings,
             "links": {
@@ -118,6 +121,7 @@ class JobRecord:
                 "results": f"{path}/results",
                 "errors": f"{path}/errors",
                 **({} if self.evaluation is None else {"evaluation": f"{path}/evaluation"}),
+                **({"deliveries": f"{path}/deliveries"} if self.webhook else {}),
                 "cancel": f"{path}/cancel",
                 "retry": f"{path}/retry",
             },

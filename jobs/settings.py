@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     )
     s3_allowed_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Comma list of s3://bucket/prefix that jobs of tenant `default` may read.",
+        description="Comma list of s3://bucket/prefix that jobs of tenant `default` may read and write.",
     )
     data_dir: Path = Field(
         default=Path(".textmill"), description="Folder for local state and logs."
@@ -120,6 +121,30 @@ class Settings(BaseSettings):
         default=None, ge=1, description="CPU threads of a model worker."
     )
 
+    # --- webhooks ---------------------------------------------------------------------------------
+    webhook_allow_http: bool = Field(
+        default=False, description="Whether webhooks may go to http:// too."
+    )
+    webhook_allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma list of networks that are not public and that webhooks may go to, such as 10.1.0.0/16.",
+    )
+    webhook_threads: int = Field(
+        default=8, ge=1, le=256, description="Deliveries that a scheduler attempts at once."
+    )
+    webhook_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=60, description="Time that one attempt may take, all in all."
+    )
+    webhook_retry_seconds: float = Field(
+        default=5.0, gt=0, description="First pause after an attempt failed; each next one doubles."
+    )
+    webhook_retry_max_seconds: float = Field(
+        default=3600.0, gt=0, description="Longest pause between two attempts."
+    )
+    webhook_give_up_seconds: float = Field(
+        default=86_400.0, gt=0, description="A delivery that did not succeed in this time failed."
+    )
+
     # --- roles -----------------------------------------------------------------------------------
     host: str = Field(default="127.0.0.1", description="Address that the API binds.")
     port: int = Field(
@@ -131,7 +156,7 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")
 
-    @field_validator("s3_allowed_prefixes", mode="before")
+    @field_validator("s3_allowed_prefixes", "webhook_allowed_networks", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -145,6 +170,18 @@ class Settings(BaseSettings):
             if not item.startswith("s3://") or "/" not in item.removeprefix("s3://"):
                 raise ValueError(f"expected s3://bucket/ or s3://bucket/prefix, found {item!r}")
         return value
+
+    @field_validator("webhook_allowed_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            ip_network(item)
+        return value
+
+    @property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks that webhooks may go to although they are not public."""
+        return tuple(ip_network(item) for item in self.webhook_allowed_networks)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -9,12 +9,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
+from jobs.outtake import OutputFormat
 from jobs.states import Priority
+from jobs.webhooks import WebhookSpec
 
 #: Limits of rows given inside the submission.
 MAX_INLINE_ROWS = 1_000
@@ -95,6 +99,29 @@ class InputSpec(_Strict):
         return self
 
 
+class OutputSpec(_Strict):
+    """Where results and errors are written to as well."""
+
+    format: OutputFormat = Field(
+        default="jsonl", description="How the rows are written.", examples=["parquet"]
+    )
+    uri: str = Field(
+        max_length=900,
+        description="`s3://bucket/prefix/`, which ends in `/`. A folder of the job's id below it gets the objects.",
+        examples=["s3://corpora/labelled/"],
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _s3_prefix(cls, value: str) -> str:
+        match = re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/((?:[^/]+/)*)", value)
+        if match is None or not value.isprintable():
+            raise ValueError("expected s3://bucket/prefix/, with a / at its end")
+        if {".", ".."} & set(match[1].split("/")):
+            raise ValueError("'.' and '..' are not allowed in an object's name")
+        return value
+
+
 class JobSpec(_Strict):
     """The body of a submission."""
 
@@ -136,6 +163,24 @@ class JobSpec(_Strict):
         description="Up to 50 strings of the submitter's own, given back with the job.",
         examples=[{"team": "support"}],
     )
+    output: OutputSpec | None = Field(
+        default=None,
+        description="Write results and errors there too, when the job ends. What could not be written is a warning, "
+        "`output_not_written`; results can be fetched all the same.",
+    )
+    webhook: WebhookSpec | None = Field(
+        default=None, description="Whom to tell when the job has ended."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Hashes of bodies stand in stores that were filled before these fields existed.
+        entry: dict[str, Any] = handler(self)
+        return {
+            name: value
+            for name, value in entry.items()
+            if value is not None or name not in ("output", "webhook")
+        }
 
     @field_validator("max_errors", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.restore import restore_job
 from storage.submission import newest_retry, remove_objects
+from storage.webhooks import Resending
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class Replay:
         self._ledger = ledger
         self._broker = broker
         self._keys = KeyRing(store, ledger)
+        self._resending = Resending(store, ledger)
 
     def replay(self, intents: Iterator[Intent]) -> int:
         """Make the ledger follow intents, in order; how many it had not followed.
@@ -63,6 +65,8 @@ class Replay:
                 return self._delete(intent)
             case Act.KEY:
                 return self._keys.refresh(intent.tenant, intent.subject)
+            case Act.RESEND:
+                return self._resending.follow(intent.tenant, intent.subject)
 
     def _submit(self, intent: Intent) -> bool:
         if self._ledger.jobs.known([intent.subject]):

@@ -23,6 +23,7 @@ from storage.submission import (
     object_or_none,
     read_manifest,
 )
+from storage.webhooks import DeliveryStatus, DeliveryTable
 
 log = structlog.get_logger(__name__)
 
@@ -58,19 +59,41 @@ def restore_job(
     retry = newest_retry(store, JobNames(tenant, job_id))
     names = JobNames(tenant, job_id, retry.generation if retry else 1)
     begin = ledger.restoring.begin
-    try:
-        record = JobRecord.from_json(read_manifest(store, names)["job"])
+    record = _ended(store, names)
+    if job.spec.webhook is not None:
+        _restore_deliveries(store, ledger, record, names, token)
+    if record is not None:
         # What was asked for too, such as its max_errors: it may be tried again.
         fields = job.new_job().fields() + ended_fields(record)
         return begin(job_id, token, tenant, job.created_at, fields)
-    except ObjectMissing:
-        begin(job_id, token, tenant, job.created_at, _fields(job, retry))
+    begin(job_id, token, tenant, job.created_at, _fields(job, retry))
     for planned, parts in _planned(store, names):
         ledger.restoring.enter(job_id, token, planned, parts)
     rows, warnings = _sealed(store, names)
     return ledger.restoring.end(
         job_id, token, rows=rows, warnings=warnings, cancelled=store.exists(names.cancel)
     )
+
+
+def _ended(store: ObjectStore, names: JobNames) -> JobRecord | None:
+    """How the job's generation ended, if it did."""
+    try:
+        return JobRecord.from_json(read_manifest(store, names)["job"])
+    except ObjectMissing:
+        return None
+
+
+def _restore_deliveries(
+    store: ObjectStore, ledger: Ledger, ended: JobRecord | None, names: JobNames, token: str
+) -> None:
+    """Enter what is still to be told of a job, of earlier generations too."""
+    table = DeliveryTable(store)
+    if ended is not None:
+        # Whoever finalized it may have died before the event was written.
+        table.open(ended)
+    for delivery in table.of_job(names.tenant, names.job_id):
+        if delivery.status is DeliveryStatus.PENDING:
+            ledger.webhooks.enter(delivery.tenant, delivery.id, restorer=token)
 
 
 def _fields(job: SubmittedJob, retry: Retry | None) -> list[str | int | float]:

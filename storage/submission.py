@@ -86,6 +86,8 @@ class SubmittedJob:
             lane=self.lane,
             window_ms=self.spec.window_ms,
             created_at=self.created_at,
+            output=None if self.spec.output is None else self.spec.output.model_dump(mode="json"),
+            webhook=self.spec.webhook is not None,
         )
 
 
@@ -264,11 +266,12 @@ def _lane(spec: JobSpec, input_bytes: int | None) -> Lane:
 
 
 def remove_objects(store: ObjectStore, names: JobNames) -> int:
-    """Remove whatever lies under a job's prefix; how many objects there were."""
+    """Remove whatever lies under a job's prefix, and its deliveries; how many objects there were."""
     count = 0
-    for found in store.list(names.prefix):
-        store.delete(found.name)
-        count += 1
+    for prefix in (names.prefix, TenantNames(names.tenant).deliveries(names.job_id)):
+        for found in store.list(prefix):
+            store.delete(found.name)
+            count += 1
     return count
 
 

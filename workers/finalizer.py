@@ -28,6 +28,7 @@ from storage.parts import DamagedPart, decode_shard, open_part
 from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
+from storage.webhooks import DeliveryTable
 from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
 from workers.measuring import measure, short
@@ -35,6 +36,7 @@ from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
 from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
+from workers.targets import write_output
 
 log = structlog.get_logger(__name__)
 
@@ -187,7 +189,8 @@ class _Finalizing:
         if ended.status is Status.COMPLETED and self._record.training is not None:
             # The model is in the registry. One that failed or was cancelled keeps them: a retry goes on from there.
             CheckpointFolder(self._store, self._names).clear()
-        if self._ledger.jobs.finish(ended):
+        # What is to be told of it is in the store before it has ended.
+        if self._ledger.jobs.finish(ended, DeliveryTable(self._store).open(ended)):
             log.info(
                 "ended",
                 job=ended.id,
@@ -219,12 +222,16 @@ class _Finalizing:
             outputs["evaluation"] = self._names.output(self._progress.token, "evaluation.json")
             self._store.put(outputs["evaluation"], orjson.dumps(evaluation), "application/json")
             self._store.copy(outputs["evaluation"], self._names.evaluation)
+        unwritten = write_output(
+            self._store, self._kinds, self._names, record, outputs=outputs, role=self._role
+        )
         ended = replace(
             record,
             status=_ENDED_BY_OUTCOME[record.outcome],
             ended_at=record.now,
             completed=counts["results"],
             failed=counts["errors"],
+            warnings=[*record.warnings, *unwritten],
             waiting=None,
             evaluation=None if evaluation is None else short(evaluation),
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Time, View, page_of
+from jobs.outtake import OutputFormat
 from jobs.states import Priority, Status
 
 
@@ -44,6 +45,16 @@ class JobProblem(View):
     field: str | None = Field(default=None, description="Field of the submission that is to blame.")
 
 
+class JobOutput(View):
+    """Where a job's output is written to as well."""
+
+    format: OutputFormat = Field(description="How the rows are written.")
+    uri: str = Field(
+        description="The prefix; below it lies a folder of the job's id.",
+        examples=["s3://corpora/labelled/"],
+    )
+
+
 class JobLinks(View):
     """Where to go on from a job."""
 
@@ -51,6 +62,9 @@ class JobLinks(View):
     results: str = Field(description="Its result rows.")
     errors: str = Field(description="Its error rows.")
     evaluation: str | None = Field(default=None, description="How good its results are.")
+    deliveries: str | None = Field(
+        default=None, description="What its webhook was told, where it has one."
+    )
     cancel: str = Field(description="Post here to cancel it.")
     retry: str = Field(description="Post here to try its failed rows again.")
 
@@ -85,9 +99,12 @@ class JobView(View):
         description="How good the results are, of a job that asked."
     )
     usage: JobUsage = Field(description="What it used so far.")
+    output: JobOutput | None = Field(
+        description="Where its output is written to as well, as submitted."
+    )
     error: JobProblem | None = Field(description="Why it failed.")
     warnings: list[dict[str, Any]] = Field(
-        description="What planning noticed, such as repeated ids."
+        description="What planning noticed, such as repeated ids; an output that could not be written."
     )
     links: JobLinks = Field(description="Where to go on.")
 

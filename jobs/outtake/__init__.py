@@ -6,6 +6,14 @@ how the lines were cut into chunks never changes a byte of what comes out.
 """
 
 from jobs.outtake.columns import ErrorTable, ResultTable, Table
-from jobs.outtake.formats import FORMATS, OutputFormat, convert
+from jobs.outtake.formats import CONTENT_TYPES, FORMATS, OutputFormat, convert
 
-__all__ = ["FORMATS", "ErrorTable", "OutputFormat", "ResultTable", "Table", "convert"]
+__all__ = [
+    "CONTENT_TYPES",
+    "FORMATS",
+    "ErrorTable",
+    "OutputFormat",
+    "ResultTable",
+    "Table",
+    "convert",
+]

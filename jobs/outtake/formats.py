@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, get_args
 
 from jobs.outtake.columns import Table
@@ -10,6 +10,13 @@ from jobs.outtake.csv import csv_bytes
 from jobs.outtake.parquet import parquet_bytes
 
 OutputFormat = Literal["jsonl", "csv", "parquet"]
+
+#: What each is called in HTTP.
+CONTENT_TYPES: Mapping[OutputFormat, str] = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 

@@ -1,4 +1,4 @@
-"""The scheduler role: sweeps until it is stopped."""
+"""The scheduler role: sweeps, and delivers webhooks, until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from jobs.errors import Unavailable
 from jobs.settings import Settings
 from scheduler.sweeper import Sweeper
+from scheduler.webhooks import Deliverer
 from server.connect import Connections
 from storage.ledger.workers import PRESENCE_MS
 
@@ -20,15 +21,24 @@ log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Sweep until SIGTERM or SIGINT."""
+    """Sweep and deliver until SIGTERM or SIGINT."""
     connections = Connections.open(settings)
     connections.await_installation()
     sweeper = make_sweeper(connections)
+    deliverer = Deliverer(connections.store, connections.ledger, settings)
+
+    def stop(*_: object) -> None:
+        sweeper.stop()
+        deliverer.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sweeper.stop())
+        signal.signal(number, stop)
+    delivering = threading.Thread(target=deliverer.run, name="webhooks", daemon=True)
+    delivering.start()
     threading.Thread(target=_announce, args=(connections,), daemon=True).start()
     log.info("scheduler ready")
     sweeper.run()
+    delivering.join()
 
 
 def make_sweeper(connections: Connections) -> Sweeper:

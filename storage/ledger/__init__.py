@@ -18,12 +18,14 @@ from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swep
 from storage.ledger.restoring import Replaced, RestoredPart, RestoreTable
 from storage.ledger.scripts import LedgerClient, ledger_faults
 from storage.ledger.training import TrainingTable
+from storage.ledger.webhooks import DueDelivery, WebhookTable
 from storage.ledger.workers import WorkerTable
 
 __all__ = [
     "Answer",
     "Claim",
     "CommittedPart",
+    "DueDelivery",
     "JobFilter",
     "JobTable",
     "Ledger",
@@ -34,6 +36,7 @@ __all__ = [
     "RestoredPart",
     "Swept",
     "TrainingTable",
+    "WebhookTable",
     "WorkerTable",
 ]
 
@@ -57,6 +60,7 @@ class Ledger:
         self.training = TrainingTable(client)
         self.workers = WorkerTable(client, now)
         self.restoring = RestoreTable(client, now)
+        self.webhooks = WebhookTable(client, now)
         self.pressure = Pressure(client)
 
     @classmethod

@@ -38,6 +38,8 @@ class NewJob:
     lane: Lane
     window_ms: int | None  #: time in which it must be completed
     created_at: int | None = None  #: ms; Redis's clock when None
+    output: dict[str, str] | None = None  #: where its output goes too
+    webhook: bool = False  #: whether somebody is told of its end
 
     def fields(self) -> list[str | int | float]:
         """Names and values of the record, one after the other."""
@@ -51,6 +53,8 @@ class NewJob:
             "model": None if self.model is None else _dumps(self.model),
             "max_error_rows": self.max_error_rows,
             "max_error_share": self.max_error_share,
+            "output": None if self.output is None else _dumps(self.output),
+            "webhook": 1 if self.webhook else None,
         }
         return _flat(fields)
 
@@ -197,8 +201,13 @@ class JobTable:
         decided, _ = self._client.call("outcome", job_id, "failed", _dumps(error))
         return bool(decided)
 
-    def finish(self, record: JobRecord) -> bool:
-        """End a job as its manifest says; False when it had ended before, or is at another generation."""
+    def finish(self, record: JobRecord, delivery: str | None = None) -> bool:
+        """End a job as its manifest says; False when it had ended before, or is at another generation.
+
+        Args:
+            record: as the manifest has it.
+            delivery: id of the event that is to be told, whose record lies in the store.
+        """
         return bool(
             self._client.call(
                 "finish",
@@ -206,11 +215,13 @@ class JobTable:
                 record.attempts,
                 record.status.value,
                 record.ended_at or record.now,
+                delivery or "",
                 *_flat(
                     {
                         "completed": record.completed,
                         "failed": record.failed,
                         "total": record.total,
+                        "warnings": _dumps(record.warnings),
                         "error": None if record.error is None else _dumps(record.error),
                         "evaluation": None
                         if record.evaluation is None
@@ -285,6 +296,8 @@ def _record(fields: dict[str, str], now: int) -> JobRecord:
         waiting=fields.get("waiting"),
         evaluation=orjson.loads(fields["evaluation"]) if "evaluation" in fields else None,
         training=orjson.loads(fields["training"]) if "training" in fields else None,
+        output=orjson.loads(fields["output"]) if "output" in fields else None,
+        webhook="webhook" in fields,
         lane=Lane(fields.get("lane", "bulk")),
         completed=number("completed"),
         failed=number("failed"),

@@ -50,6 +50,10 @@ class Jobs:
         completion_window: str | None = None,
         max_errors: int | str | None = None,
         metadata: Mapping[str, str] | None = None,
+        output_uri: str | None = None,
+        output_format: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
         idempotency_key: str | None = None,
         upload_progress: UploadProgress | None = None,
     ) -> Job:
@@ -69,15 +73,29 @@ class Jobs:
             completion_window: the job expires when it has not ended after this time, such as ``"90m"``, ``"24h"`` or
                 ``"7d"``; rows done by then are kept.
             max_errors: the job fails past so many failed rows, or past a share such as ``"1%"``.
+            output_uri: ``s3://bucket/prefix/`` where results and errors are written to as well, in a folder of the
+                job's id.
+            output_format: how they are written there: ``jsonl``, ``csv`` or ``parquet``.
+            webhook_url: where the server posts a signed event when the job has ended.
+            webhook_secret: what it signs with: ``whsec_`` and the base64 of 24 to 64 random bytes.
             idempotency_key: the same key always gives the same job. One is made up when not given, so that a
                 submission whose answer was lost is never made twice.
             upload_progress: called with the bytes sent so far and the bytes in all (None where not known).
 
         Raises:
-            InputError: the input cannot be read.
+            InputError: the input cannot be read, or one of two arguments that belong together is missing.
             InvalidRequest: a field is wrong; ``errors`` says which.
             Conflict: the key was used before for another submission.
         """
+        output = _together(
+            {"uri": output_uri, "format": output_format}, "output_format needs output_uri", "uri"
+        )
+        webhook = _together(
+            {"url": webhook_url, "secret": webhook_secret},
+            "webhook_url and webhook_secret go together",
+            "url",
+            "secret",
+        )
         key = _checked(idempotency_key) if idempotency_key is not None else str(uuid.uuid4())
         prepared = prepare(
             input,
@@ -103,6 +121,8 @@ class Jobs:
             "completion_window": completion_window,
             "max_errors": max_errors,
             "metadata": dict(metadata or {}) or None,
+            "output": output,
+            "webhook": webhook,
         }
         request = call("POST", "jobs", body=_given(body), repeatable=True)
         request = request.with_headers(Idempotency_Key=key)
@@ -283,6 +303,20 @@ def _checked(key: str) -> str:
             "expected 1 to 255 printable ASCII characters without spaces"
         )
     return key
+
+
+def _together(
+    values: Mapping[str, str | None], complaint: str, *needed: str
+) -> dict[str, Any] | None:
+    """The values that were given, or None where none was.
+
+    Raises:
+        InputError: some were given, but not all that are needed.
+    """
+    given = _given(values)
+    if given and not all(name in given for name in needed):
+        raise InputError(complaint)
+    return given or None
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,9 @@
 --   workers               hash    id of a worker -> what it last said of itself, with its time (JSON)
 --   speeds                hash    <kind>|<model>|<device> -> shard bytes a second, averaged
 --   key:<id>              string  an API key's record
+--   webhooks              zset    tenants with deliveries that are to be attempted, by when one of them is due (ms)
+--   webhooks:<tenant>     zset    these deliveries of a tenant, by when they are due; a leased one by the lease's end
+--   webhooks.leases       hash    token of an attempt -> <tenant>/<delivery>
 --
 -- Times are Redis's own, in milliseconds; tests pass theirs.
 
@@ -200,4 +203,20 @@ local function try_finalize(id)
   redis.call('HSET', job_key(id), 'status', 'finalizing')
   touch(id)
   return true
+end
+
+-- Have a delivery attempted now, unless its time is known already.
+local function deliver(tenant, id, now)
+  redis.call('ZADD', 'webhooks', 'LT', now, tenant)
+  return redis.call('ZADD', 'webhooks:' .. tenant, 'NX', now, id)
+end
+
+-- When a tenant's turn comes again: behind all who wait by now, else when its next delivery is due.
+local function deliveries_moved(tenant, now)
+  local first = redis.call('ZRANGE', 'webhooks:' .. tenant, 0, 0, 'WITHSCORES')
+  if #first == 0 then
+    redis.call('ZREM', 'webhooks', tenant)
+  else
+    redis.call('ZADD', 'webhooks', math.max(tonumber(first[2]), now), tenant)
+  end
 end

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- End a job whose manifest lies in the store, as the manifest says.
--- ARGV: id, generation, ended status, ended_at (ms), then field, value, ... as the manifest has them
+-- ARGV: id, generation, ended status, ended_at (ms), id of the delivery that is to be made of it ('' = none; its
+--       record lies in the store too), then field, value, ... as the manifest has them
 -- Returns 1, or 0 when it had ended before or is at another generation.
 require_epoch()
 local id, last = ARGV[1], ARGV[3]
@@ -12,10 +13,11 @@ if status == '' or ended(status) then
 end
 if (redis.call('HGET', job, 'attempts') or '1') ~= ARGV[2] then return 0 end
 not_runnable(id)
-redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 5))
+redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 6))
 redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state', 'sealed',
   'restoring', 'plannings', 'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since', 'ungathered')
 redis.call('SREM', 'active', id)
 drop_ranges(id)
+if ARGV[5] ~= '' then deliver(field(id, 'tenant'), ARGV[5], clock()) end
 touch(id)
 return 1

@@ -35,6 +35,10 @@ LEASE_SECONDS = 3
 TEST_SETTINGS = {
     "TEXTMILL_LEASE_SECONDS": str(LEASE_SECONDS),
     "TEXTMILL_SHARD_MAX_ROWS": "500",
+    "TEXTMILL_WEBHOOK_ALLOW_HTTP": "true",
+    "TEXTMILL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32",
+    "TEXTMILL_WEBHOOK_TIMEOUT_SECONDS": "2",
+    "TEXTMILL_WEBHOOK_RETRY_SECONDS": "0.3",
 }
 
 #: What the children of the supervisor are known by: patterns of their command lines, with a space at the end.

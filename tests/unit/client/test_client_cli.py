@@ -37,6 +37,8 @@ def test_submit_sends_what_was_asked_for(
         *("--param", "candidate_labels=a,b,c", "--param", "top_k=2", "--param", "hypothesis=5"),
         *("--priority", "high", "--text-field", "body", "--id-field", "id", "--carry", "x"),
         *("--carry", "y", "--max-errors", "7", "--metadata", "team=a=b", "--format", "jsonl"),
+        *("--output-uri", "s3://corpora/out/", "--output-format", "csv"),
+        *("--webhook-url", "https://hooks.example.org/", "--webhook-secret", "whsec_a"),
     )
     assert result.exit_code == 0, result.output
     (submission,) = server.asked("POST", "/v1/jobs")
@@ -55,9 +57,43 @@ def test_submit_sends_what_was_asked_for(
         "priority": "high",
         "max_errors": 7,
         "metadata": {"team": "a=b"},
+        "output": {"uri": "s3://corpora/out/", "format": "csv"},
+        "webhook": {"url": "https://hooks.example.org/", "secret": "whsec_a"},
     }
     assert JOB_ID in result.stdout
     assert f"textmill watch {JOB_ID}" in result.stderr
+
+
+def test_a_secret_of_the_environment_is_sent_only_with_a_webhook(
+    server: ScriptedServer, textmill: Shell, rows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_WEBHOOK_SECRET", "whsec_b")
+    plain = ("submit", "classify", "-m", "m", "-i", rows)
+    assert textmill(*plain).exit_code == 0
+    assert textmill(*plain, "--webhook-url", "https://hooks.example.org/").exit_code == 0
+    first, second = server.asked("POST", "/v1/jobs")
+    assert "webhook" not in first.json
+    assert second.json["webhook"] == {"url": "https://hooks.example.org/", "secret": "whsec_b"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--webhook-url", "https://hooks.example.org/"],
+            "webhook_url and webhook_secret go together",
+        ),
+        (["--webhook-secret", "whsec_a"], "webhook_url and webhook_secret go together"),
+        (["--output-format", "csv"], "output_format needs output_uri"),
+    ],
+)
+def test_what_belongs_together_is_sent_together(
+    server: ScriptedServer, textmill: Shell, rows: str, arguments: list[str], message: str
+) -> None:
+    result = textmill("submit", "classify", "-m", "m", "-i", rows, *arguments)
+    assert result.exit_code != 0
+    assert message in " ".join(result.stderr.split())
+    assert server.asked("POST", "/v1/jobs") == server.asked("POST", "/v1/files") == []
 
 
 def test_submit_reads_stdin_and_maps_hyphens(server: ScriptedServer, textmill: Shell) -> None:

@@ -13,7 +13,7 @@ import click
 from textmill.catalog import Kind
 from textmill.cli.common import Session, connected, next_step, output_path
 from textmill.cli.waiting import wait_and_report
-from textmill.jobs import kind_name
+from textmill.jobs import OUTPUT_FORMATS, kind_name
 from textmill.panel import job_panel
 from textmill.params import ParamError, parse_params
 from textmill.progress import UploadBar
@@ -64,6 +64,24 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
 @click.option("--max-errors", metavar="N|P%", help="Fail past so many failed rows, or a share.")
 @click.option("--metadata", multiple=True, metavar="K=V", help="A note kept with the job.")
 @click.option(
+    "--output-uri",
+    metavar="URI",
+    help="s3://bucket/prefix/ where the server writes results and errors to as well.",
+)
+@click.option(
+    "--output-format",
+    type=click.Choice(OUTPUT_FORMATS),
+    help="How they are written there; by default as JSON lines.",
+)
+@click.option("--webhook-url", metavar="URL", help="Where to post a signed event at the job's end.")
+@click.option(
+    "--webhook-secret",
+    metavar="SECRET",
+    envvar="TEXTMILL_WEBHOOK_SECRET",
+    help="What it is signed with, whsec_…; better given by TEXTMILL_WEBHOOK_SECRET, for others see "
+    "command lines.",
+)
+@click.option(
     "--idempotency-key", metavar="KEY", help="Submitting again with the same key makes no new job."
 )
 @click.option("--wait", is_flag=True, help="Wait until the job ends.")
@@ -93,6 +111,8 @@ def submit(
     """Submit a job of KIND, such as classify, summarize, translate or fine-tune."""
     if session.json and output == Path("-"):
         raise click.UsageError("--json and -o - both want stdout; choose one")
+    if options["webhook_url"] is None and _from_environment("webhook_secret"):
+        options["webhook_secret"] = None
     notes = _metadata(metadata)
     with session.client() as tm:
         known = require_kind(kind, tm.kinds.list())
@@ -116,6 +136,12 @@ def submit(
             return
     session.show(job.raw, job_panel(job))
     session.note(next_step("watch", f"textmill watch {job.id}"))
+
+
+def _from_environment(option: str) -> bool:
+    """Whether an option's value comes from the environment, which is there for other calls too."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.ENVIRONMENT
 
 
 def require_kind(text: str, kinds: Sequence[Kind]) -> Kind:
