@@ -27,6 +27,20 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The processes of one training, one for each device, as one of them counts them."""
+
+    rank: int = 0  #: this one's number; 0 tells, measures and saves for all
+    count: int = 1
+    meeting: Path | None = None  #: a folder by which several find one another
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that counts."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRun:
     """What surrounds one call of :meth:`TrainingKind.train`."""
 
@@ -45,21 +59,27 @@ class TrainingRun:
     resume: Path | None  #: a checkpoint of an earlier run of the same job, to go on from
     #: Tells what happens, as JSON values under ``event``:
     #:
-    #: - ``phase``: ``name``, one of ``data``, ``training``, ``evaluation``, ``saving``;
+    #: - ``phase``: ``name``, one of ``data``, ``training``, ``evaluation``, ``saving``; and ``processes``, where
+    #:   several train;
     #: - ``step``: ``step``, ``steps``, ``epoch`` (as often as the rows were gone through, 0.5 half), ``loss``,
     #:   ``learning_rate``, ``tokens_per_second``, ``eta_seconds``;
     #: - ``evaluation``: ``step`` and ``metrics``, numbers by name;
     #: - ``checkpoint``: ``step`` and ``folder``, whole by now, which is the caller's from here on (to upload, then
-    #:   to remove).
+    #:   to remove);
+    #: - ``warning``: ``message``, for the user.
     report: Callable[[Mapping[str, Any]], None]
     #: Whether to write a checkpoint now and raise :class:`Stopped`. Asked between steps.
     stopping: Callable[[], bool]
+    ranks: Ranks = Ranks()
 
 
 class TrainingKind(Kind):
     """A kind whose jobs each make one model."""
 
     loads_weights: ClassVar[bool] = False
+    #: Whether :meth:`train` may be called in a process for each device of a group, all at the same time. Each has a
+    #: ``device``, ``scratch`` and ``ranks`` of its own; only what rank 0 tells, makes and returns counts.
+    divides: ClassVar[bool] = False
     window_rows: ClassVar[int] = 1
 
     def files(self, params: Any) -> Mapping[str, str]:

@@ -38,7 +38,10 @@ DATA_DIR = click.option(
 )
 
 #: Help for ``--devices``.
-DEVICES_HELP = "auto, cpu, or a list: cuda:0, cuda:1:0 (a MIG slice), a UUID; *2 behind one: two workers share it."
+DEVICES_HELP = (
+    "auto, cpu, or a list: cuda:0, cuda:1:0 (a MIG slice), a UUID; *2 behind one: two workers share it; "
+    "cuda:0+cuda:1: one worker that trains on both."
+)
 
 
 def _reports_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

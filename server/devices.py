@@ -20,9 +20,12 @@ log = structlog.get_logger(__name__)
 #: Most workers on one device.
 _MOST_SHARES = 16
 
+#: Most devices of one worker.
+_MOST_TOGETHER = 64
+
 _EXPECTED = (
     "expected auto, cpu, or a comma list of cuda:GPU, cuda:GPU:SLICE and UUIDs, each with *N behind it for "
-    "N workers that share the device"
+    "N workers that share the device, or with + between those that one worker trains on"
 )
 
 
@@ -32,7 +35,8 @@ def find_devices(wanted: str, visible: str | None = None) -> list[Device]:
     Args:
         wanted: ``auto`` (every GPU and MIG slice, else the CPU), or a comma list of ``cpu``, ``cuda`` (all),
             ``cuda:1`` (by number), ``cuda:1:0`` (a MIG slice) and UUIDs or their beginnings. ``*2`` behind
-            a name means two workers, each with half of the device's memory.
+            a name means two workers, each with half of the device's memory; ``+`` between names one worker that
+            has them all.
         visible: ``CUDA_VISIBLE_DEVICES`` of this process: what others left for it. Numbers in it count as NVML
             does, which is CUDA's own order when ``CUDA_DEVICE_ORDER`` is ``PCI_BUS_ID`` or all GPUs are alike.
 
@@ -40,18 +44,22 @@ def find_devices(wanted: str, visible: str | None = None) -> list[Device]:
         InvalidRequest: the host has no such device, or its driver does not work.
     """
     items = [_item(item) for item in wanted.split(",")]
-    asks_for_gpus = any(name != "cpu" for name, _ in items)
+    asks_for_gpus = any(part != "cpu" for name, _ in items for part in _parts(name))
     host = Host(_visible(_gpus(wanted), visible) if asks_for_gpus else [])
-    chosen: dict[str, list[Device]] = {}
+    found: list[Device] = []
+    taken: set[str] = set()
     for name, count in items:
-        for device in host.named(name):
-            place = device.uuid or device.type
-            if place in chosen:
+        parts = _parts(name)
+        devices = host.named(name) if len(parts) == 1 else [_together(host, parts, name)]
+        for device in devices:
+            places = {_place(one) for one in device.group}
+            if places & taken:
                 raise _wrong(
                     f"{device.name} is named twice; {name}*2 makes two workers on it", wanted
                 )
-            chosen[place] = device.divided(count)
-    return [device for devices in chosen.values() for device in devices]
+            taken |= places
+            found += device.divided(count)
+    return found
 
 
 class Host:
@@ -130,7 +138,38 @@ def _item(text: str) -> tuple[str, int]:
         raise _wrong(f"expected 1 to {_MOST_SHARES} workers behind *", text.strip())
     if not name:
         raise _wrong(_EXPECTED, text)
+    if star and "+" in name:
+        raise _wrong("devices with + between them have one worker: expected no *", text.strip())
     return name, int(count) if star else 1
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip() for part in name.split("+")]
+
+
+def _place(device: Device) -> str:
+    return device.uuid or device.type
+
+
+def _together(host: Host, parts: Sequence[str], name: str) -> Device:
+    """One worker's devices, the first of which it uses for everything but trainings.
+
+    Raises:
+        InvalidRequest: processes on them could not train together.
+    """
+    if any(part in ("auto", "cuda", "") for part in parts):
+        raise _wrong("expected single devices around +", name)
+    if len(parts) > _MOST_TOGETHER:
+        raise _wrong(f"expected at most {_MOST_TOGETHER} devices with + between them", name)
+    first, *others = [device for part in parts for device in host.named(part)]
+    every = (first, *others)
+    if len({one.type for one in every}) > 1:
+        raise _wrong("expected devices of one type around +: processors or GPUs", name)
+    if any((one.uuid or "").startswith("MIG-") for one in every):
+        raise _wrong("slices of a GPU cannot train together: expected whole GPUs around +", name)
+    if first.type != "cpu" and len(set(map(_place, every))) < len(every):
+        raise _wrong("a GPU is named twice", name)
+    return first.joined(others)
 
 
 def _cpu() -> Device:

@@ -146,10 +146,12 @@ class Stack:
     def _workers(self, command: list[str]) -> list[ChildSpec]:
         devices = list(self._options.devices)
         count = self._options.workers or len(devices)
-        if count < len(devices) or (count > len(devices) and devices[0].type != "cpu"):
-            raise InvalidRequest.of(
-                "workers", f"expected one for each of the {len(devices)} devices", count
-            )
+        divisible = devices[0].type == "cpu" and not devices[0].beside
+        if count < len(devices) or (count > len(devices) and not divisible):
+            expected = f"expected one for each of the {len(devices)} devices"
+            if any(device.beside for device in devices):
+                expected += ", of which those with + between them are one"
+            raise InvalidRequest.of("workers", expected, count)
         if count > len(devices):
             devices = devices[1:] + devices[0].divided(count - len(devices) + 1)
         specs = []

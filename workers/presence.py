@@ -31,6 +31,7 @@ class Presence:
             "pid": os.getpid(),
             "device": device.name if device else None,
             "device_type": device.type if device else None,
+            "devices": [one.name for one in device.group] if device else [],
             "models": [],
             "job": None,
             "busy": False,

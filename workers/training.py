@@ -232,6 +232,8 @@ class _Run:
                 if "failure" in message:
                     failure = message["failure"]
                     raise JobFailure(failure["code"], failure["message"], field=failure["field"])
+                if "died" in message:
+                    raise TrainingDied(message["died"])
                 if "stopped" in message:
                     self._settle(uploader, asked, (asked or now) + patience)
                     return None

@@ -7,6 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any, Self, cast
 
 import orjson
 
+from jobs.devices import Device
 from jobs.settings import environment_without_secrets
 from nlp.training.process import TrainingTask
 
@@ -36,8 +38,14 @@ class TrainingDied(Exception):
     """The process of a training ended without a word: it was killed, or had hung and was."""
 
 
+#: Seconds for the further processes of a training to be gone behind the first one.
+_GONE_SECONDS = 5.0
+
+
 class TrainingChild:
-    """One process. It ends with this object, and with the process and the thread that made it."""
+    """One process. It ends with this object, and with the process and the thread that made it; so do those that it
+    starts for further devices.
+    """
 
     def __init__(self, task: TrainingTask) -> None:
         """Args:
@@ -48,7 +56,7 @@ class TrainingChild:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "nlp.training.process"],
                 stdin=subprocess.PIPE,
-                env=environment_without_secrets() | _OFFLINE,
+                env=environment_without_secrets() | _OFFLINE | _visible(task.device),
                 pass_fds=[sending],
             )
         except BaseException:
@@ -91,6 +99,7 @@ class TrainingChild:
         self._process.wait()
         with suppress(OSError):
             cast(Any, self._process.stdin).close()
+        self._await_others()
 
     def messages(self, seconds: float) -> Iterator[dict[str, Any]]:
         """What it says within so many seconds; what has come is given at once.
@@ -113,12 +122,25 @@ class TrainingChild:
         if ended:
             raise TrainingDied(_how(self._process.returncode))
 
+    def _await_others(self) -> None:
+        """Return when nobody holds a device any more: each of its processes keeps the pipe open."""
+        deadline = time.monotonic() + _GONE_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            if self._selector.select(left) and not os.read(self._pipe, _READ_BYTES):
+                return
+
     def _say(self, data: bytes) -> None:
         # One that is dead already is found to be so by whoever reads what it said.
         with suppress(BrokenPipeError):
             stdin = cast(Any, self._process.stdin)
             stdin.write(data)
             stdin.flush()
+
+
+def _visible(device: Device) -> dict[str, str]:
+    """All GPUs of a group: a training works on each of them, in a process of its own."""
+    uuids = [one.uuid for one in device.group if one.uuid]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(uuids)} if device.beside and uuids else {}
 
 
 def _how(status: int) -> str:

@@ -15,6 +15,9 @@ CURVE_POINTS = 60
 #: Metrics of an evaluation that the block shows.
 _MOST_METRICS = 40
 
+#: Warnings that the block shows, the last ones.
+_MOST_WARNINGS = 10
+
 #: Bytes of the log after which every other step goes from it.
 LOG_BYTES = 4 << 20
 
@@ -54,12 +57,18 @@ class TrainingView:
         match event.get("event"):
             case "phase":
                 self._block["phase"] = event.get("name")
+                if event.get("name") == "training":
+                    self._block["processes"] = event.get("processes", 1)
             case "step":
                 self._block |= {name: event.get(name) for name in _STEP_FIELDS}
                 self._point(event.get("step"), event.get("loss"))
             case "evaluation":
                 metrics = list(dict(event.get("metrics") or {}).items())[:_MOST_METRICS]
                 self._block["evaluation"] = {"step": event.get("step"), "metrics": dict(metrics)}
+
+            case "warning":
+                warnings = [*self._block.get("warnings", []), event.get("message")]
+                self._block["warnings"] = warnings[-_MOST_WARNINGS:]
 
     def uploaded(self, step: int) -> None:
         """A checkpoint is whole in the store."""
@@ -112,7 +121,7 @@ class TrainingLog:
             self._steps += 1
             if self._steps % self._stride:
                 return
-        elif event.get("event") not in {"phase", "evaluation", "checkpoint"}:
+        elif event.get("event") not in {"phase", "evaluation", "checkpoint", "warning"}:
             return
         entry = {name: value for name, value in event.items() if name != "folder"}
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)

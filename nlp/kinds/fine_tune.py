@@ -20,6 +20,7 @@ class FineTune(TrainingKind):
     summary: ClassVar[str] = "Train a model on your rows; the next job can use it"
     Params: ClassVar[type[KindParams]] = TrainingParams
     output_columns: ClassVar[Mapping[str, ColumnType]] = {"model": "string", "version": "string"}
+    divides: ClassVar[bool] = True
 
     def fields_of(self, params: TrainingParams) -> frozenset[str]:
         return fields_of(params)

@@ -1,7 +1,8 @@
 """A training's state in a folder: gone on with, it ends in the same weights as if it had never stopped.
 
-There is no random state in it, for that of each step follows from seed and step; nor the order of the rows, which
-follows from seed and epoch. See :mod:`nlp.training.sampler`.
+There is no random state in it, for that of each step follows from seed, step and rank; nor the order of the rows,
+which follows from seed and epoch. See :mod:`nlp.training.sampler`. So one folder, written by rank 0, is the state of
+all ranks, whose weights and optimizers are the same.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Progress:
     rows: int = 0  #: that are trained on
     threads: int = 0  #: that torch computes with: another number of them rounds sums otherwise
     seconds: float = 0.0  #: spent on steps
+    processes: int = 1  #: that shared each batch: another number of them draws and rounds otherwise
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

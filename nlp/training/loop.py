@@ -32,6 +32,7 @@ from nlp.training.checkpoint import (
 )
 from nlp.training.hyper import Hyper
 from nlp.training.params import TrainingParams
+from nlp.training.replicas import Replicas
 from nlp.training.sampler import Batches, batches
 from nlp.training.task import Task
 
@@ -54,10 +55,11 @@ class Surroundings:
     curves: Path  #: what is reported, as :class:`nlp.training.curves.CurveLog` keeps it
     report: Callable[[Mapping[str, Any]], None]
     stopping: Callable[[], bool]
+    replicas: Replicas
 
 
 class Loop:
-    """One training.
+    """One training; with several replicas the part of one of them, of which the first also measures and saves.
 
     Args:
         rows: to train on.
@@ -86,6 +88,7 @@ class Loop:
         self._validation = validation
         self._params = params
         self._around = around
+        self._replicas = around.replicas
         self._progress = progress
         self._best = around.scratch / "best.safetensors"
         self._parameters = list(trained(task.model).values())
@@ -93,6 +96,7 @@ class Loop:
         self._metric = params.metric or task.metric
         if resume is not None:
             read_state(resume, progress, task.model, self._optimizer, self._best)
+        self._replicas.follow(self._parameters)
         dtype = compute_dtype(around.device, params.precision)
         self._autocast = torch.autocast(
             around.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
@@ -109,7 +113,8 @@ class Loop:
             JobFailure: ``training_diverged``, or ``model_too_large``.
         """
         progress, hyper = self._progress, self._hyper
-        if self._params.metric and self._validation and not progress.step:
+        leads = self._replicas.leads
+        if leads and self._params.metric and self._validation and not progress.step:
             self._measured(
                 self._validation[:2]
             )  # whether there is such a metric, before hours of work
@@ -132,7 +137,7 @@ class Loop:
                 share = (progress.epoch + progress.batch / len(epoch)) / hyper.epochs
                 self._meter.step(progress, loss, rate, tokens, min(1.0, share))
                 stopping = self._around.stopping()
-                if stopping or self._unsaved() >= self._params.checkpoint_seconds:
+                if stopping or (leads and self._unsaved() >= self._params.checkpoint_seconds):
                     self._checkpoint()
                 if stopping:
                     raise Stopped
@@ -142,6 +147,8 @@ class Loop:
                 self._checkpoint()  # gone on with, it is evaluated again
                 raise
             progress.epoch, progress.batch = progress.epoch + 1, 0
+        if not leads:
+            return progress
         if self._unsaved() >= min(_WORTH_SECONDS, self._params.checkpoint_seconds):
             self._checkpoint()  # what follows can take long too
         if progress.best_step not in {None, progress.step}:
@@ -168,12 +175,13 @@ class Loop:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(_step_seed(self._params.seed, progress.step))
+        torch.manual_seed(_step_seed(self._params.seed, progress.step, self._replicas.rank))
         task.model.train()
         total = 0.0
         count = tokens = 0
+        shares = [share for batch in chosen if len(share := self._replicas.share(batch))]
         try:
-            for batch in chosen:
+            for batch in shares:
                 examples = [task.example(self._rows[int(number)]) for number in batch]
                 tokens += sum(example.tokens for example in examples)
                 with self._autocast:
@@ -183,12 +191,16 @@ class Loop:
                 if not math.isfinite(total):
                     break
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+            total, *counts = self._replicas.summed([total, count, tokens])
+            count, tokens = map(round, counts)
+            if math.isfinite(total):
+                self._replicas.add_gradients(self._parameters)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise JobFailure(
                 "model_too_large",
-                f"A batch of {max(map(len, chosen))} rows does not fit into the memory of "
+                f"A batch of {max(map(len, shares), default=0)} rows does not fit into the memory of "
                 f"{self._around.device.name}: lower batch_tokens or batch_size, or set gradient_checkpointing.",
                 field="params.batch_tokens",
             ) from error
@@ -226,6 +238,12 @@ class Loop:
     def _evaluate(self) -> None:
         if not self._validation:
             return
+        if self._replicas.leads:
+            self._compare()
+        self._progress.stale = self._replicas.told(self._progress.stale)
+
+    def _compare(self) -> None:
+        """Measure the model, and keep it where it is the best so far."""
         progress, task = self._progress, self._task
         task.model.eval()
         metrics = self._measured(self._validation)
@@ -307,9 +325,10 @@ def _optimizer(model: nn.Module, hyper: Hyper) -> torch.optim.Optimizer:
     )
 
 
-def _step_seed(seed: int, step: int) -> int:
-    """Far apart for neighbouring steps and seeds."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """Far apart for neighbouring steps, seeds and ranks."""
+    entropy = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
 class _Meter:

@@ -4,8 +4,11 @@ It gets its task as one line of JSON on stdin, and what happens goes as lines of
 libraries print whatever they like. Stdin stays open as long as whoever started it lives: at its end the process ends
 too, wherever it is. A line ``stop`` asks for a checkpoint and an end.
 
-The last line is one of ``{"result": …}``, ``{"failure": …}`` and ``{"stopped": true}``; a process that ends without
-one was killed.
+The last line is one of ``{"result": …}``, ``{"failure": …}``, ``{"stopped": true}`` and ``{"died": …}``, which says how
+another process of the same training ended; a process that ends without one was killed.
+
+On a group of devices this process is rank 0 and starts one for each further device, which is told the same, but with
+its own rank: see :mod:`nlp.training.ranks`.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import orjson
 
@@ -30,7 +33,8 @@ from jobs.devices import Device
 from jobs.errors import InvalidRequest, JobFailure
 from jobs.params import parse_params
 from jobs.rows import ModelProduct, Success, Usage
-from jobs.training import Stopped, TrainingKind, TrainingRun
+from jobs.training import Ranks, Stopped, TrainingKind, TrainingRun
+from nlp.training.ranks import RankLost, start_ranks
 
 #: ``PR_SET_PDEATHSIG`` of ``<linux/prctl.h>``.
 _PR_SET_PDEATHSIG = 1
@@ -40,6 +44,9 @@ _ORPHANED = 3
 
 #: Seconds after which :attr:`TrainingRun.stopping`, when asked, says that the process goes forward.
 _ALIVE_SECONDS = 1.0
+
+#: Seconds in which the end of a process shows, when another has noticed that it does not answer.
+_BLAME_SECONDS = 20.0
 
 #: What libraries write that turn the system's error into one of their own.
 _DISK_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
@@ -51,7 +58,7 @@ class TrainingTask:
 
     kind: str  #: ``module:Class``
     params: Mapping[str, Any]  #: as submitted
-    device: Device
+    device: Device  #: the first of its group
     base: str | None
     reference: str
     data: Mapping[str, str]
@@ -63,6 +70,7 @@ class TrainingTask:
     path: tuple[str, ...] = ()  #: where the parent finds modules
     parent: int = 0  #: process id
     events: int = -1  #: file descriptor of the pipe
+    rank: int = 0
 
     def encode(self) -> bytes:
         """One line."""
@@ -82,6 +90,7 @@ class _Line:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
         self._said = 0.0
         self.stop = threading.Event()
 
@@ -94,6 +103,15 @@ class _Line:
         with self._lock:
             self._said = time.monotonic()
             self._pipe.write(data)
+
+    def end(self, message: Mapping[str, Any]) -> NoReturn:
+        """Say the last word and end the process, in whichever thread; only the first one is said."""
+        self._ending.acquire()  # for good
+        self.say(message)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without the interpreter's own end: threads of libraries could keep it for ever.
+        os._exit(0)
 
     def stopping(self) -> bool:
         if time.monotonic() - self._said > _ALIVE_SECONDS:
@@ -182,26 +200,59 @@ def _end_with(parent: int) -> None:
         os._exit(_ORPHANED)
 
 
-def _train(task: TrainingTask, line: _Line) -> Success:
+def _kind(task: TrainingTask) -> TrainingKind:
     sys.path += [entry for entry in task.path if entry not in sys.path]
     module, _, name = task.kind.partition(":")
     kind = getattr(importlib.import_module(module), name)()
     if not isinstance(kind, TrainingKind):
         raise TypeError(f"{task.kind} is no kind that trains")
-    run = TrainingRun(
+    return kind
+
+
+def _ranks(task: TrainingTask, line: _Line) -> Ranks:
+    """This process among those of the training; rank 0 starts the others."""
+    count = len(task.device.group)
+    meeting = Path(task.scratch) / "ranks"
+    if task.rank == 0:
+        meeting.mkdir()
+
+        def told(rank: int, events: int) -> bytes:
+            return replace(task, rank=rank, parent=os.getpid(), events=events).encode()
+
+        start_ranks(count, told, held=task.events, end=line.end)
+    return Ranks(rank=task.rank, count=count, meeting=meeting)
+
+
+def _run(task: TrainingTask, kind: TrainingKind, line: _Line) -> TrainingRun:
+    together = kind.divides and len(task.device.group) > 1
+    ranks = _ranks(task, line) if together else Ranks()
+    scratch = Path(task.scratch)
+    if ranks.rank:
+        scratch /= f"rank-{ranks.rank}"
+        scratch.mkdir()
+    return TrainingRun(
         base=None if task.base is None else Path(task.base),
         reference=task.reference,
         data={name: Path(path) for name, path in task.data.items()},
         params=parse_params(kind, dict(task.params)),
-        device=task.device,
+        device=task.device.group[ranks.rank],
         source=task.source,
         product=Path(task.product),
-        scratch=Path(task.scratch),
+        scratch=scratch,
         resume=None if task.resume is None else Path(task.resume),
-        report=line.say,
+        report=line.say if ranks.rank == 0 else _unheard,
         stopping=line.stopping,
+        ranks=ranks,
     )
-    return kind.train(run)
+
+
+def _unheard(_event: Mapping[str, Any]) -> None:
+    """Rank 0 tells the same."""
+
+
+def _train(task: TrainingTask, line: _Line) -> Success:
+    kind = _kind(task)
+    return kind.train(_run(task, kind, line))
 
 
 def main() -> None:
@@ -212,17 +263,18 @@ def main() -> None:
     line = _Line(os.fdopen(task.events, "wb", buffering=0))
     threading.Thread(target=line.listen, name="parent", daemon=True).start()
     try:
-        line.say({"result": encode_success(_train(task, line))})
+        last: dict[str, Any] = {"result": encode_success(_train(task, line))}
     except Stopped:
-        line.say({"stopped": True})
+        last = {"stopped": True}
+    except RankLost as lost:
+        # Whoever is to blame says so, or is seen to be dead, and with that the training ends, this process too.
+        time.sleep(_BLAME_SECONDS)
+        last = {"died": str(lost)}
     except Exception as error:  # noqa: BLE001  (whatever it is, the job should say it)
         if not isinstance(error, JobFailure | InvalidRequest):
             traceback.print_exc()
-        line.say({"failure": _failure(task.kind, error)})
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Without the interpreter's own end: threads of libraries could keep it for ever.
-    os._exit(0)
+        last = {"failure": _failure(task.kind, error)}
+    line.end(last)
 
 
 if __name__ == "__main__":

@@ -3,69 +3,97 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from jobs.errors import JobFailure
 from jobs.rows import ModelProduct, Success
-from jobs.training import INPUT, Stopped, TrainingRun
+from jobs.training import Stopped, TrainingRun
 from nlp.training.card import ModelCard, base_facts, data_hash
 from nlp.training.checkpoint import Progress, kept_by_task, read_curves, read_progress
 from nlp.training.curves import CurveLog
-from nlp.training.fields import check_row
-from nlp.training.likeness import Likeness
+from nlp.training.data import Data, read_data
 from nlp.training.loop import Loop, Surroundings
 from nlp.training.params import TrainingParams
-from nlp.training.report import check_file, check_parts, data_report, lengths_of
-from nlp.training.rows import TICK_ROWS, RowFile, Rows
-from nlp.training.split import PARTS, Part, Shares, split
+from nlp.training.replicas import Replicas
+from nlp.training.report import data_report, lengths_of
+from nlp.training.rows import Rows
+from nlp.training.split import Part
 from nlp.training.task import Evaluation, Start, Task
 from nlp.training.tasks import make_task
 
-#: Fraction of the input that validation and test get where nothing is said, ...
-_SHARE = 0.1
-#: ... at most so many rows.
-_MOST = 2000
 #: Rows of a part that a model is measured on at most; of more, an even choice.
 _MEASURED = 50_000
+#: Seconds between two looks for what the first rank has made.
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class _Data:
-    """Rows by part, and what there is to say of them."""
+class _Learnt:
+    """What there is when all steps are done."""
 
-    files: Mapping[Part, RowFile]
-    parts: Mapping[Part, Rows]
-    facts: Mapping[str, Any]
+    data: Data
+    task: Task
+    report: Mapping[str, Any]  #: on the data
+    curves: CurveLog
+    progress: Progress
 
 
 def train(run: TrainingRun) -> Success:
     """Make the model; see :meth:`jobs.training.TrainingKind.train`."""
-    params: TrainingParams = run.params
-    progress = Progress(threads=torch.get_num_threads())
-    if run.resume is not None:
-        progress = read_progress(run.resume)
-        torch.set_num_threads(progress.threads)
+    progress = _progress(run)
+    torch.set_num_threads(progress.threads)
     run.report({"event": "phase", "name": "data"})
+    learnt = _learn(run, progress)
+    return _published(run, learnt) if run.ranks.leads else Success({})
+
+
+def _progress(run: TrainingRun) -> Progress:
+    """Where to begin, and with how many threads: processors are shared by the processes that use them."""
+    count = run.ranks.count
+    share = count if run.device.type == "cpu" else 1
+    threads = max(1, torch.get_num_threads() // share)
+    fresh = Progress(threads=threads, processes=count)
+    if run.resume is None:
+        return fresh
+    found = read_progress(run.resume)
+    if found.processes == count:
+        return found
+    run.report(
+        {
+            "event": "warning",
+            "message": f"From step {found.step} on {count} processes train where {found.processes} did before: the "
+            "result is as good, but not the same to the last bit as without an interruption.",
+        }
+    )
+    return replace(found, threads=threads, processes=count)
+
+
+def _learn(run: TrainingRun, progress: Progress) -> _Learnt:
+    """Everything up to the model in its best state, which of several ranks the first one has."""
+    params: TrainingParams = run.params
 
     def tick(_rows: int) -> None:
         if run.stopping():
             raise Stopped
 
-    data = _read(run, params, tick)
+    data = read_data(run, params, tick)
     task = _task(run, params, data, tick)
     training = data.parts["training"]
     lengths, cut = lengths_of(task, training, tick)
-    report = data_report(data.files, data.parts, task, lengths, {**data.facts, "cut_rows": cut})
+    report: Mapping[str, Any] = {}
+    if run.ranks.leads:
+        report = data_report(data.files, data.parts, task, lengths, {**data.facts, "cut_rows": cut})
     if run.resume is not None and progress.rows != len(training):
         raise JobFailure("internal_error", "The checkpoint is of a training with other rows.")
     progress.rows = len(training)
-    run.report({"event": "phase", "name": "training"})
+    processes = {"processes": run.ranks.count} if run.ranks.count > 1 else {}
+    run.report({"event": "phase", "name": "training", **processes})
     curves = run.scratch / "curves.jsonl"
     if run.resume is not None:
         read_curves(run.resume, curves)
@@ -75,25 +103,35 @@ def train(run: TrainingRun) -> Success:
         curve_log.add(event)
         run.report(event)
 
-    around = Surroundings(run.device, run.scratch, curves, report_step, run.stopping)
     validation = _measured(data.parts["validation"])
-    loop = Loop(
-        task,
-        rows=training,
-        lengths=lengths,
-        validation=validation,
-        params=params,
-        around=around,
-        progress=progress,
-        resume=run.resume,
-    )
-    progress = loop.run()
+    # Not before: libraries behave otherwise in a process of several.
+    with Replicas.joined(run.ranks, run.device) as replicas:
+        loop = Loop(
+            task,
+            rows=training,
+            lengths=lengths,
+            validation=validation,
+            params=params,
+            around=Surroundings(
+                run.device, run.scratch, curves, report_step, run.stopping, replicas
+            ),
+            progress=progress,
+            resume=run.resume,
+        )
+        progress = loop.run()
+    return _Learnt(data, task, report, curve_log, progress)
+
+
+def _published(run: TrainingRun, learnt: _Learnt) -> Success:
+    """Save and measure what was learnt."""
+    params: TrainingParams = run.params
+    data, task, progress = learnt.data, learnt.task, learnt.progress
     run.report({"event": "phase", "name": "saving"})
     task.model.eval()
     task.save(run.product)
     run.report({"event": "phase", "name": "evaluation"})
     measured = _measure(task, run.product, data)
-    _write(run.product / "data_report.json", report)
+    _write(run.product / "data_report.json", learnt.report)
     _write(
         run.product / "evaluation.json",
         {
@@ -103,7 +141,7 @@ def train(run: TrainingRun) -> Success:
             **measured.details,
         },
     )
-    curve_log.publish(run.product)
+    learnt.curves.publish(run.product)
     card = _card(run, params, data, measured, _training_facts(task, progress))
     card.write(run.product)
     output = {
@@ -116,49 +154,25 @@ def train(run: TrainingRun) -> Success:
     return Success(output, product=product)
 
 
-def _read(run: TrainingRun, params: TrainingParams, tick: Callable[[int], None]) -> _Data:
-    """Read all files once, and put their rows into parts."""
-    names: dict[Part, str] = {"training": INPUT, "validation": "validation", "test": "test"}
-    files: dict[Part, RowFile] = {}
-    for part, name in names.items():
-        if name in run.data:
-            files[part] = RowFile(run.data[name], lambda row: check_row(row, params), tick)
-            check_file(name, files[part])
-    ordered = list(files.values())
-    everything = Rows(ordered, np.arange(sum(map(len, ordered))))
-    likeness = Likeness(len(everything), run.scratch)
-    for number, row in enumerate(everything):
-        if number % TICK_ROWS == 0:
-            tick(TICK_ROWS)
-        likeness.add(row.text)
-    groups = likeness.groups()
-    given = np.repeat([PARTS.index(part) for part in files], list(map(len, ordered)))
-    shares = Shares(
-        validation=_share(params.validation), test=_share(params.test), most=_most(params)
-    )
-    found = split(groups, likeness.exact, given, shares, params.seed)
-    parts = {part: Rows(ordered, places) for part, places in found.parts.items()}
-    check_parts(
-        parts,
-        {"training": True, "validation": params.validation != 0, "test": params.test != 0},
-    )
-    different = likeness.different()
-    facts = {
-        "duplicates": {
-            "same": len(everything) - different,
-            "alike": different - len(np.unique(groups)),
-        },
-        "left_out": found.left_out,
-    }
-    return _Data(files, parts, facts)
-
-
 def _task(
-    run: TrainingRun, params: TrainingParams, data: _Data, tick: Callable[[int], None]
+    run: TrainingRun,
+    params: TrainingParams,
+    data: Data,
+    tick: Callable[[int], None],
 ) -> Task:
-    torch.manual_seed(params.seed)
+    """The task with the model to be taught. What is not made the same twice is made once, by the first rank."""
+    shared = None if run.ranks.meeting is None else run.ranks.meeting / "task"
+    kept: Path | None = None
+    if run.resume is not None:
+        kept, shared = kept_by_task(run.resume), None
+    elif shared is not None and not run.ranks.leads:
+        while not shared.exists():
+            tick(0)
+            time.sleep(_LOOK_SECONDS)
+        kept = shared
     own = run.scratch / "task"
     own.mkdir(exist_ok=True)
+    torch.manual_seed(params.seed)
     task = make_task(
         Start(
             base=run.base,
@@ -167,10 +181,15 @@ def _task(
             device=run.device,
             rows=data.parts["training"],
             scratch=own,
-            kept=kept_by_task(run.resume) if run.resume is not None else None,
+            kept=kept,
             tick=tick,
         )
     )
+    if shared is not None and run.ranks.leads:
+        partial = shared.with_suffix(".partial")
+        partial.mkdir()
+        task.keep(partial)
+        partial.rename(shared)
     if params.gradient_checkpointing:
         model: Any = task.model
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -187,7 +206,7 @@ class _Measured:
     details: Mapping[str, Any]
 
 
-def _measure(task: Task, folder: Path, data: _Data) -> _Measured:
+def _measure(task: Task, folder: Path, data: Data) -> _Measured:
     """Model and baselines on rows that neither was trained on; those of validation where there are no others."""
     part: Part = "test" if len(data.parts["test"]) else "validation"
     rows = _measured(data.parts[part])
@@ -204,6 +223,7 @@ def _training_facts(task: Task, progress: Progress) -> dict[str, Any]:
         "best_step": progress.best_step,
         "seconds": round(progress.seconds, 1),
         "threads": progress.threads,
+        **({"processes": progress.processes} if progress.processes > 1 else {}),
         "hyper": asdict(task.hyper),
     }
 
@@ -211,7 +231,7 @@ def _training_facts(task: Task, progress: Progress) -> dict[str, Any]:
 def _card(
     run: TrainingRun,
     params: TrainingParams,
-    data: _Data,
+    data: Data,
     measured: _Measured,
     facts: Mapping[str, Any],
 ) -> ModelCard:
@@ -238,20 +258,6 @@ def _card(
 def _measured(rows: Rows) -> Rows:
     step = -(-len(rows) // _MEASURED)
     return rows[::step] if step > 1 else rows
-
-
-def _share(said: float | str | None) -> float:
-    if isinstance(said, str):
-        return 0.0
-    return _SHARE if said is None else said
-
-
-def _most(params: TrainingParams) -> tuple[int | None, int | None]:
-    """Most rows of validation and test: bounded where the user names no fraction."""
-    return (
-        _MOST if params.validation is None else None,
-        _MOST if params.test is None else None,
-    )
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

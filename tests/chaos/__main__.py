@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="KILLS",
         help="instead of a million rows a training, killed so many times",
     )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that train together, with --training"
+    )
     parser.add_argument("--seed", type=int, help="repeat the schedule of another run")
     parser.add_argument("--folder", type=Path, help="where to keep everything; must not exist")
     options = parser.parse_args(arguments)
@@ -65,10 +68,13 @@ def _run(
 ) -> Report | OrdealReport:
     if not options.training:
         return ChaosRun(SMALL if options.small else FULL, seed, folder, screen).run()
-    moments = draw_moments(options.training, seed)
+    moments = draw_moments(options.training, seed, processes=options.processes)
     screen.phase(f"a training is killed {len(moments)} times")
     epochs = EPOCHS_PER_KILL * len(moments)
-    return Ordeal(folder, moments, seed, epochs=epochs, say=screen.say).run()
+    ordeal = Ordeal(
+        folder, moments, seed, epochs=epochs, say=screen.say, processes=options.processes
+    )
+    return ordeal.run()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class SumsParams(KindParams):
     fail_at: int | None = Field(default=None, description="Step before which the job fails.")
     break_at: int | None = Field(default=None, description="Step before which it shows a bug.")
     fill_at: int | None = Field(default=None, description="Where it began anew: a full disk.")
+    ill_rank: int | None = Field(default=None, description="Rank whose memory is too small.")
+    broken_rank: int | None = Field(default=None, description="Rank that shows a bug.")
 
 
 class Sums(TrainingKind):
@@ -45,6 +47,7 @@ class Sums(TrainingKind):
     name: ClassVar[str] = "sums"
     summary: ClassVar[str] = "Add up rows"
     Params: ClassVar[type[KindParams]] = SumsParams
+    divides: ClassVar[bool] = True
 
     def fields_of(self, params: SumsParams) -> frozenset[str]:
         return frozenset([params.weight_field] if params.weight_field else [])
@@ -60,6 +63,8 @@ class Sums(TrainingKind):
         leaked = [name for name in os.environ if name.startswith("TEXTMILL_")]
         if leaked:
             raise JobFailure("kind_broken", f"secrets in the environment: {leaked}")
+        if run.ranks.rank:
+            return self._stand_by(run)
         run.report({"event": "phase", "name": "data"})
         rows = [row for row in _rows(run.data[INPUT]) if isinstance(row, Row)]
         state, begun = hashlib.sha256(run.reference.encode()).hexdigest(), 0
@@ -98,9 +103,23 @@ class Sums(TrainingKind):
         (run.product / "model.json").write_bytes(orjson.dumps(model))
         if params.model_bytes:
             (run.product / "ballast").write_bytes(bytes(params.model_bytes))
+        if run.ranks.meeting is not None:
+            (run.ranks.meeting / "done").touch()
         metrics = {"rows": len(rows), "validation": len(validation)}
         product = ModelProduct(params.output_name, run.product, run.source, {"metrics": metrics})
         return Success({"metrics": metrics}, Usage(input_tokens=params.steps), product)
+
+    def _stand_by(self, run: TrainingRun) -> Success:
+        """What ranks behind the first do: rank 0 adds up alone."""
+        if run.ranks.rank == run.params.ill_rank:
+            raise JobFailure("model_too_large", f"rank {run.ranks.rank} has no memory")
+        if run.ranks.rank == run.params.broken_rank:
+            raise ZeroDivisionError("a bug in one rank")
+        assert run.ranks.meeting is not None
+        while not (run.ranks.meeting / "done").exists():
+            run.stopping()
+            time.sleep(0.02)
+        return Success({})
 
     def _checkpoint(self, run: TrainingRun, step: int, state: str) -> None:
         folder = run.scratch / f"checkpoint-{step}"

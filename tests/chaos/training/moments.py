@@ -15,6 +15,7 @@ class Victim(StrEnum):
     CHILD = "the worker's pool child"
     HOST = "every process of the host"
     WORKER = "the worker"
+    RANK = "another process that trains"
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,25 @@ class Moment:
         return f"{self.victim}, {when}"
 
 
-def draw_moments(count: int, seed: int) -> list[Moment]:
-    """So many kills, of each victim about as many. Of each but the first some fall into an upload.
+def draw_moments(count: int, seed: int, *, processes: int = 1) -> list[Moment]:
+    """So many kills, of each victim about as many. Of each but the trainers some fall into an upload.
 
     The process that trains uploads nothing itself, so no upload ends with it.
 
     Args:
         count: from 3 on the worker, its host and the process that trains all have their turn.
         seed: the same one gives the same kills.
+        processes: that train; of several another than the first is killed first.
     """
     chance = random.Random(f"{seed} moments")
-    victims = list(islice(cycle(Victim), count))
+    alone = [victim for victim in Victim if victim is not Victim.RANK]
+    victims = list(islice(cycle(alone if processes == 1 else [Victim.RANK, *alone]), count))
     seen: dict[Victim, int] = {}
     found = []
     for victim in victims:
         seen[victim] = seen.get(victim, 0) + 1
-        uploading = victim is not Victim.TRAINER and seen[victim] % 2 == 1
+        trains = victim in {Victim.TRAINER, Victim.RANK}
+        uploading = not trains and seen[victim] % 2 == 1
         found.append(Moment(victim, chance.random(), uploading))
     chance.shuffle(found)
     return found

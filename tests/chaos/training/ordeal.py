@@ -103,11 +103,19 @@ class Ordeal:
         moments: the kills.
         seed: that they were drawn from.
         epochs: how long the training is.
+        processes: that train together, on as many devices of one worker.
         say: called with a line for people.
     """
 
     def __init__(
-        self, folder: Path, moments: list[Moment], seed: int, *, epochs: int, say: Say
+        self,
+        folder: Path,
+        moments: list[Moment],
+        seed: int,
+        *,
+        epochs: int,
+        say: Say,
+        processes: int = 1,
     ) -> None:
         self._folder = folder
         self._moments = moments
@@ -124,7 +132,9 @@ class Ordeal:
             "TEXTMILL_LOG_JSON": "true",
             "TEXTMILL_TORCH_THREADS": _THREADS[0],
         }
-        self._stack = RunningStack(data_dir, workers=1, settings=settings)
+        devices = "+".join(["cpu"] * processes)
+        self._processes = processes
+        self._stack = RunningStack(data_dir, workers=1, devices=devices, settings=settings)
         self._model = write_model(folder / "model")
         self._rows = write_rows(folder / "rows.jsonl", 600)
 
@@ -240,13 +250,14 @@ class Ordeal:
         if worker is None:
             raise OrdealFailed("no worker is there to be killed")
         children, trainers = pool_children(worker), stack.trainers()
+        if len(trainers) != self._processes:
+            raise OrdealFailed(f"{len(trainers)} processes train instead of {self._processes}")
         doomed = {
             Victim.TRAINER: trainers,
+            Victim.RANK: trainers[::-1],
             Victim.CHILD: [*children, *trainers],
             Victim.WORKER: [worker, *children, *trainers],
         }[victim]
-        if not trainers:
-            raise OrdealFailed("nothing trains that could be killed")
         doomed[0].kill()  # the others must follow by themselves
         wait_for(lambda: not any(map(_runs, doomed)), _DEAD_SECONDS)
 

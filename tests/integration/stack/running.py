@@ -79,6 +79,7 @@ class RunningStack:
     Args:
         data_dir: everything that it keeps.
         workers: how many model workers; None: as many as it starts by itself.
+        devices: what these work on; None: what it finds.
         settings: ``TEXTMILL_*`` variables.
         plugins: folders whose modules its processes find first.
         within: the beginning of a command line that turns into the rest of it by ``exec``.
@@ -89,6 +90,7 @@ class RunningStack:
         data_dir: Path,
         *,
         workers: int | None = None,
+        devices: str | None = None,
         settings: Mapping[str, str] = TEST_SETTINGS,
         plugins: Sequence[Path] = (PLUGINS,),
         within: Sequence[str] = (),
@@ -97,6 +99,7 @@ class RunningStack:
         self.within = within
         self.env = environment(data_dir, settings, plugins)
         self._workers = [] if workers is None else ["--workers", str(workers)]
+        self._devices = [] if devices is None else ["--devices", devices]
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
 
@@ -107,7 +110,8 @@ class RunningStack:
         client_file = self.data_dir / "client.toml"
         before = _modified(client_file)
         with (self.data_dir / "up.log").open("ab") as log:
-            options = ["--data-dir", str(self.data_dir), "--port", "0", *self._workers]
+            options = ["--data-dir", str(self.data_dir), "--port", "0"]
+            options += [*self._workers, *self._devices]
             self._process = subprocess.Popen(
                 # Should the tests be killed, it is too, and all that it has started.
                 leashed([*self.within, command("textmill-server"), "up", *options]),
@@ -191,12 +195,13 @@ class RunningStack:
         return pool_children(parent)[0]
 
     def trainers(self) -> list[psutil.Process]:
-        """The processes that train."""
+        """The processes that train, of those of one group in the order of their ranks."""
         try:
             found = psutil.Process(self.up.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return [one for one in found if "nlp.training.process" in _command_line(one)]
+        training = [one for one in found if "nlp.training.process" in _command_line(one)]
+        return sorted(training, key=lambda one: _command_line(one)[-1:])
 
     # --- holding still ---------------------------------------------------------------------------
 

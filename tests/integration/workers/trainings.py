@@ -95,6 +95,14 @@ class Trainings:
             if child.status() != psutil.STATUS_ZOMBIE and "nlp.training.process" in child.cmdline()
         ]
 
+    def ranks(self) -> dict[int, psutil.Process]:
+        """Those of them that train on one device each of a group, by their number."""
+        found = {}
+        for process in self.processes():
+            number = process.cmdline()[-1].removeprefix("rank=")
+            found[int(number) if number.isdecimal() else 0] = process
+        return found
+
     def reach(self, job_id: str, step: int, seconds: float = 60.0) -> None:
         """Return once a training has shown this step."""
         wait_for(lambda: (self.shop.record(job_id).training or {}).get("step") or 0, step, seconds)

@@ -37,7 +37,7 @@ CPU = Device(type="cpu", name="cpu", memory_bytes=1 << 30)
 class Workshop:
     """Everything that a job meets on its way, driven by the test."""
 
-    def __init__(self, settings: Settings, broker: Broker) -> None:
+    def __init__(self, settings: Settings, broker: Broker, device: Device = CPU) -> None:
         self.store = ObjectStore.connect(settings)
         self.ledger = Ledger.connect(settings)
         self.installation = set_up(self.store, self.ledger)
@@ -49,10 +49,10 @@ class Workshop:
             ledger=self.ledger,
             broker=broker,
             kinds=KindRegistry([Echo(), Sums()]),
-            device=CPU,
+            device=device,
         )
         presence = Presence(self.runtime, "model")
-        self.worker = ModelWorker(self.runtime, ModelCache(1 << 30, CPU), presence)
+        self.worker = ModelWorker(self.runtime, ModelCache(1 << 30, device), presence)
 
     # --- steps ---------------------------------------------------------------------------------------
 

@@ -108,6 +108,43 @@ def test_workers_that_share_a_device_share_its_memory() -> None:
         assert "expected 1 to 16 workers" in refusal(wrong)
 
 
+def test_one_worker_has_all_devices_with_a_plus_between_them() -> None:
+    first, alone = find_devices("cuda:3 + GPU-0, 1")
+    assert [(one.uuid, one.torch_name) for one in first.group] == [
+        (GPUS[3], "cuda:0"),
+        (GPUS[0], "cuda:1"),
+    ]
+    assert (first.uuid, first.torch_name, alone.uuid, alone.beside) == (
+        GPUS[3],
+        "cuda:0",
+        GPUS[1],
+        (),
+    )
+    (processors,) = find_devices("cpu+cpu+cpu")
+    assert [one.torch_name for one in processors.group] == ["cpu"] * 3
+    assert alone.group == (alone,)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("cuda:0+cuda:0", "named twice"),
+        ("cuda:0+cuda:1,cuda:1", "named twice"),
+        ("cpu+cpu,cpu", "named twice"),
+        ("cuda:0+cpu", "one type"),
+        ("cuda:2:0+cuda:2:1", "slices of a GPU"),
+        ("cuda:0+cuda:2", "slices of a GPU"),
+        ("cuda:0+cuda:1*2", "expected no *"),
+        ("auto+cuda:0", "single devices"),
+        ("cuda:0+", "single devices"),
+        ("cuda:0+cuda:9", "no such device"),
+        ("+".join(["cpu"] * 65), "at most 64"),
+    ],
+)
+def test_devices_that_cannot_train_together_are_refused(wanted: str, words: str) -> None:
+    assert words in refusal(wanted)
+
+
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
@@ -159,10 +196,14 @@ def test_the_gpus_that_answer_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GPU is lost" in refusal("auto", "1")
 
 
-def test_a_worker_is_told_all_of_its_device() -> None:
-    device = find_devices("cuda:2:1*2")[0]
+@pytest.mark.parametrize(
+    ("wanted", "visible"), [("cuda:2:1*2", SLICES[1]), ("cuda:1+cuda:0", GPUS[1])]
+)
+def test_a_worker_is_told_all_of_its_device(wanted: str, visible: str) -> None:
+    """But sees no more than it works on by itself: its trainings see the others."""
+    device = find_devices(wanted)[0]
     environment = device_environment(Settings.from_environment({}), device)
-    assert environment["CUDA_VISIBLE_DEVICES"] == SLICES[1]
+    assert environment["CUDA_VISIBLE_DEVICES"] == visible
     settings = Settings.from_environment(environment)
     assert settings.device is not None
     assert Device.from_json(orjson.loads(settings.device)) == device

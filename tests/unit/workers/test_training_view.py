@@ -47,6 +47,18 @@ def test_what_came_after_the_checkpoint_is_taken_back() -> None:
     assert block["evaluation"] == {"step": 4, "metrics": {"f1": 0.5}}
 
 
+def test_how_many_processes_train_and_what_they_warn_of() -> None:
+    view = TrainingView()
+    view.take({"event": "phase", "name": "training", "processes": 2})
+    for number in range(20):
+        view.take({"event": "warning", "message": f"warning {number}"})
+    again = TrainingView(view.block())
+    assert again.block()["processes"] == 2
+    assert again.block()["warnings"] == [f"warning {number}" for number in range(10, 20)]
+    again.take({"event": "phase", "name": "training"})
+    assert again.block()["processes"] == 1
+
+
 def test_the_log_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_view, "LOG_BYTES", 10_000)
     log = TrainingLog(tmp_path / "log")
