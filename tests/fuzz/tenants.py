@@ -11,6 +11,7 @@ import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
+from schemathesis.core.result import Ok
 
 from jobs.settings import Settings
 from server.connect import Connections
@@ -112,6 +113,7 @@ class Strangers:
         """
         schema = schemathesis.openapi.from_dict(fuzzed(self.document))
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok), result
             operation = result.ok()
             if "{" not in operation.path:
                 continue
@@ -127,7 +129,7 @@ class Strangers:
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
-            def call(case: Case) -> None:
+            def call(case: Case[Any]) -> None:
                 self._call(case)
 
             call()
@@ -139,7 +141,7 @@ class Strangers:
                 example = one["schema"]["examples"][0]
                 yield one["name"], self.owned.parts.get(one["name"], example)
 
-    def _call(self, case: Case) -> None:
+    def _call(self, case: Case[Any]) -> None:
         request = case.as_transport_kwargs(base_url=str(self.http.base_url).rstrip("/"))
         headers = {
             name: value
@@ -172,7 +174,7 @@ class Strangers:
             if operation is None or "{" in path:
                 continue
             names = {one["name"] for one in operation["parameters"]}
-            queries = [{}]
+            queries: list[dict[str, str]] = [{}]
             if "after" in names:
                 queries += [{"after": one} for one in (*self.owned.parts.values(), "0", "zzzz")]
             for query in queries:
