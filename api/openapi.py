@@ -16,7 +16,7 @@ from api.bodies import ENCODINGS, MAX_DEPTH
 from api.links import links
 from api.operations import Answer, HeaderField, Operation, declared
 from api.schemas.problems import Problem
-from api.submissions import submission_models
+from api.submissions import submission_examples, submission_models
 from jobs.ids import ID_PATTERN, is_id
 from jobs.kinds import KindRegistry
 from jobs.spec import JobSpec
@@ -179,7 +179,7 @@ def _operation(
     made: dict[str, Any] = {
         "operationId": found.name,
         "tags": [found.tag],
-        "summary": summary,
+        "summary": summary.replace("`", ""),  # which is shown as it is
         "description": "\n\n".join(filter(None, [description, scope])),
         "parameters": [
             *(_path_part(name) for name in sorted(rule.arguments)),
@@ -260,7 +260,10 @@ def _header(one: HeaderField) -> dict[str, Any]:
 def _body(found: Operation, kinds: KindRegistry, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if found.body is JobSpec:
-        content["application/json"] = {"schema": _submission(kinds, schemas)}
+        content["application/json"] = {
+            "schema": _submission(kinds, schemas),
+            "examples": submission_examples(kinds),
+        }
     elif found.body is not None:
         content["application/json"] = {"schema": schemas.reference(found.body)}
     return content | {media: {"schema": schema} for media, schema in found.media.items()}
