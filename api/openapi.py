@@ -19,6 +19,7 @@ from api.schemas.problems import Problem
 from api.submissions import submission_examples, submission_models
 from jobs.ids import ID_PATTERN, is_id
 from jobs.kinds import KindRegistry
+from jobs.names import MODEL_NAME_PATTERN
 from jobs.spec import JobSpec
 
 #: The methods that are documented; Flask adds the others by itself.
@@ -203,6 +204,8 @@ def _path_part(name: str) -> dict[str, Any]:
     thing, _, suffix = name.rpartition("_")
     if suffix == "id" and is_id(example, thing):
         schema["pattern"] = rf"^{thing}_{ID_PATTERN}$"
+    if name in ("name", "alias", "version"):
+        schema["pattern"] = MODEL_NAME_PATTERN
     if name == "number":
         schema = {"type": "integer", "minimum": 1, "maximum": 10_000, "examples": [int(example)]}
     return {

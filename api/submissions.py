@@ -54,7 +54,10 @@ def _model(name: str, kinds: KindRegistry) -> type[BaseModel]:
     }
     if kind.needs_model:
         known = JobSpec.model_fields["model"]
-        fields["model"] = (str, Field(description=known.description, examples=known.examples))
+        fields["model"] = (
+            str,
+            Field(max_length=1024, description=known.description, examples=known.examples),
+        )
     return create_model(f"{words}Job", __base__=JobSpec, __doc__=kind.summary, **fields)
 
 
