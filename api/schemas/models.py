@@ -53,9 +53,13 @@ class ModelView(View):
 class AliasMove(View):
     """One move of an alias."""
 
-    version: str = Field(description="Where it went.", examples=["2"])
+    version: str | None = Field(
+        description="Where it went; null where it was deleted.", examples=["2"]
+    )
     at: Time = Field(description="When.")
-    reason: str = Field(description="Why: set, rolled back, published.")
+    reason: str = Field(
+        description="Why: `publish`, `set`, `rollback` or `delete`.", examples=["set"]
+    )
 
 
 class AliasView(View):

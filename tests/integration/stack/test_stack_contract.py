@@ -91,6 +91,11 @@ def test_models(http: httpx.Client, model: str) -> None:
         assert alias.status_code == 200
     assert http.get(f"/v1/models/{model}/aliases/prod").json()["history"]
     problem(http.post(f"/v1/models/{model}/aliases/prod/rollback"), 409, "conflict")
+    assert http.delete(f"/v1/models/{model}/aliases/prod").status_code == 200
+    problem(http.get(f"/v1/models/{model}/aliases/prod"), 404, "not_found")
+    http.put(f"/v1/models/{model}/aliases/prod", json={"version": "latest"})
+    moves = http.get(f"/v1/models/{model}/aliases/prod").json()["history"]
+    assert [move["version"] for move in moves].count(None) == 1
     version = http.get(f"/v1/models/{model}").json()["versions"][0]["version"]
     problem(http.delete(f"/v1/models/{model}/versions/{version}"), 409, "conflict")
     assert http.delete(f"/v1/models/{model}/aliases/prod").status_code == 200
