@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from api.system import shown_worker
 
-WORKER = {
+WORKER: dict[str, Any] = {
     "id": "model-1",
     "job": "job_a",
     "models": [
