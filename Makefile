@@ -46,5 +46,5 @@ format: $(STAMP)  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## remove .venv, .venv-peers and caches; data in .textmill stay
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:  ## remove .venv, its like and caches; data in .textmill stay
+	rm -rf $(VENV) .venv-peers .venv-generator .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

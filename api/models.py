@@ -25,7 +25,7 @@ from api.services import caller, services
 from jobs.errors import FieldError, InvalidRequest, NotFound, UnknownModel
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef, Scheme
-from jobs.names import is_model_name
+from jobs.names import MODEL_NAME_PATTERN, is_model_name
 from jobs.s3uri import check_allowed
 from jobs.scopes import Scope
 from jobs.spec import InputSpec, JobSpec
@@ -97,8 +97,14 @@ class ImportBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ref: str = Field(description="Model reference to import.", examples=["hf:org/name"])
-    name: str = Field(description="Name in the registry.", examples=["tickets"])
+    ref: str = Field(
+        max_length=1024, description="Model reference to import.", examples=["hf:org/name"]
+    )
+    name: str = Field(
+        description="Name in the registry: 1 to 96 letters, digits, `.`, `_` and `-`.",
+        examples=["tickets"],
+        json_schema_extra={"pattern": MODEL_NAME_PATTERN},
+    )
 
 
 class AliasBody(BaseModel):
@@ -106,7 +112,12 @@ class AliasBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: str = Field(description="Version, or another alias.", examples=["latest"])
+    version: str = Field(
+        max_length=96,
+        description="Version, or another alias.",
+        examples=["latest"],
+        json_schema_extra={"pattern": MODEL_NAME_PATTERN},
+    )
 
 
 _LOCATION = {"Location": "Where the job is."}

@@ -16,9 +16,10 @@ from api.bodies import ENCODINGS, MAX_DEPTH
 from api.links import links
 from api.operations import Answer, HeaderField, Operation, declared
 from api.schemas.problems import Problem
-from api.submissions import submission_models
+from api.submissions import submission_examples, submission_models
 from jobs.ids import ID_PATTERN, is_id
 from jobs.kinds import KindRegistry
+from jobs.names import MODEL_NAME_PATTERN
 from jobs.spec import JobSpec
 
 #: The methods that are documented; Flask adds the others by itself.
@@ -179,7 +180,7 @@ def _operation(
     made: dict[str, Any] = {
         "operationId": found.name,
         "tags": [found.tag],
-        "summary": summary,
+        "summary": summary.replace("`", ""),  # which is shown as it is
         "description": "\n\n".join(filter(None, [description, scope])),
         "parameters": [
             *(_path_part(name) for name in sorted(rule.arguments)),
@@ -203,6 +204,8 @@ def _path_part(name: str) -> dict[str, Any]:
     thing, _, suffix = name.rpartition("_")
     if suffix == "id" and is_id(example, thing):
         schema["pattern"] = rf"^{thing}_{ID_PATTERN}$"
+    if name in ("name", "alias", "version"):
+        schema["pattern"] = MODEL_NAME_PATTERN
     if name == "number":
         schema = {"type": "integer", "minimum": 1, "maximum": 10_000, "examples": [int(example)]}
     return {
@@ -260,7 +263,10 @@ def _header(one: HeaderField) -> dict[str, Any]:
 def _body(found: Operation, kinds: KindRegistry, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if found.body is JobSpec:
-        content["application/json"] = {"schema": _submission(kinds, schemas)}
+        content["application/json"] = {
+            "schema": _submission(kinds, schemas),
+            "examples": submission_examples(kinds),
+        }
     elif found.body is not None:
         content["application/json"] = {"schema": schemas.reference(found.body)}
     return content | {media: {"schema": schema} for media, schema in found.media.items()}

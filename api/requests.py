@@ -47,6 +47,7 @@ class PageQuery(Query):
         default=None,
         max_length=200,
         description="`next_after` of the page before.",
+        examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
     )
     limit: WholeNumber = Field(default=20, ge=1, le=100, description="Most items of the page.")
 

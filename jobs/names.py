@@ -26,7 +26,11 @@ ENGINES = "system/engines/"
 VERSION_RECORD = "version.json"
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+#: Names of models, versions and aliases; two dots side by side are no part of one either.
+MODEL_NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+
+_MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
 
 
 def is_tenant(value: str) -> bool:

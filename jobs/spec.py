@@ -48,6 +48,7 @@ class InputSpec(_Strict):
     )
     file: str | None = Field(
         default=None,
+        max_length=100,
         description="Id of an uploaded file.",
         examples=["file_01k5b3w7m3v9q8z2c4x6t1n0ra"],
     )
@@ -126,10 +127,13 @@ class JobSpec(_Strict):
     """The body of a submission."""
 
     kind: str = Field(
-        description="Name of a task kind, as `GET /v1/kinds` lists them.", examples=["classify"]
+        max_length=100,
+        description="Name of a task kind, as `GET /v1/kinds` lists them.",
+        examples=["classify"],
     )
     model: str | None = Field(
         default=None,
+        max_length=1024,
         description="Model reference: `hf:org/name`, `registry:name@alias`, `s3://…`, `pkg:…`.",
         examples=["registry:tickets@prod"],
     )

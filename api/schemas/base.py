@@ -30,7 +30,10 @@ def page_of(item: type[Item]) -> type[BaseModel]:
         "has_more": (bool, Field(description="Whether another page follows.")),
         "next_after": (
             str | None,
-            Field(description="What to give as `after` for the next page; null on the last one."),
+            Field(
+                description="What to give as `after` for the next page; null on the last one.",
+                examples=[None],
+            ),
         ),
     }
     name = item.__name__.removesuffix("View") + "Page"

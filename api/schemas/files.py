@@ -17,8 +17,10 @@ class FileView(View):
     filename: str = Field(
         description="Its name, whose ending tells the format.", examples=["reviews.jsonl.gz"]
     )
-    bytes: int = Field(description="Its size.")
-    sha256: str = Field(description="SHA-256 of its bytes, in hex.")
+    bytes: int = Field(ge=1, description="Its size.", examples=[1048576])
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of its bytes, in hex.", examples=["0" * 64]
+    )
     created_at: Time = Field(description="When it was uploaded.")
 
 

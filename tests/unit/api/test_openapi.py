@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from api.openapi import PATH_PARTS, TAGS
 from api.operations import declared
 from api.schemas.base import View, page_of
 from jobs.errors import TextmillError
+from jobs.params import parse_params
+from jobs.spec import JobSpec
+from nlp.kinds import BUILT_IN
 from server.discovery import discover
 from tests.unit.api.applications import application
 
@@ -171,6 +175,16 @@ def test_parameters_of_kinds_are_told_apart_by_kind(openapi: Document) -> None:
         assert ("model" in job["required"]) is discover()[kind].needs_model
 
 
+def test_every_built_in_kind_has_an_example_that_would_be_taken(openapi: Document) -> None:
+    content = openapi["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(content["examples"]) >= {kind.name for kind in BUILT_IN}
+    kinds = discover()
+    for name, example in content["examples"].items():
+        spec = JobSpec.model_validate_json(json.dumps(example["value"]))
+        assert spec.kind == name
+        parse_params(kinds[name], spec.params)
+
+
 def test_parts_of_paths_have_examples_that_fit(openapi: Document) -> None:
     for name, operation in operations(openapi):
         for one in operation["parameters"]:
@@ -195,6 +209,13 @@ def test_what_was_made_leads_on(openapi: Document) -> None:
     assert link["parameters"] == {"job_id": "$response.body#/id"}
     assert "get_file" not in answers["201"]["links"]
     assert "links" not in answers["200"]
+
+
+def test_what_was_named_leads_on(openapi: Document) -> None:
+    answer = openapi["paths"]["/v1/models/{name}/aliases/{alias}"]["put"]["responses"]["200"]
+    link = answer["links"]["delete_alias"]
+    assert link["parameters"] == {"alias": "$request.path.alias", "name": "$request.path.name"}
+    assert "delete_version" not in answer["links"]
 
 
 def test_listings_lead_on(openapi: Document) -> None:
