@@ -10,7 +10,9 @@ from api.requests import PageQuery
 from api.responses import json_response, page_response
 from api.schemas.webhooks import DeliveryPage, DeliveryView
 from api.services import services
+from jobs.errors import NotFound
 from jobs.scopes import Scope
+from jobs.webhooks import is_event_id
 from storage.webhooks import DeliveryTable, Resending
 
 blueprint = Blueprint("webhooks", __name__)
@@ -30,6 +32,8 @@ def listing(job_id: str, query: PageQuery) -> Response:
     There is one delivery for each end of the job: a retry that ends is another. A job without a webhook has none.
     """
     record = find(job_id)
+    if query.after is not None and not is_event_id(query.after, record.id):
+        raise NotFound(f"no delivery {query.after} to go on after")
     found, more = DeliveryTable(services().store).page(
         record.tenant, record.id, after=query.after, limit=query.limit
     )

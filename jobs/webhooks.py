@@ -29,6 +29,7 @@ from pydantic import (
 from jobs.addresses import Address, Network, is_reachable
 from jobs.errors import InvalidRequest
 from jobs.record import JobRecord, rfc3339
+from jobs.states import Status
 
 MAX_URL_LENGTH = 2_048
 
@@ -225,6 +226,12 @@ def signed_headers(secret: str, event_id: str, timestamp: int, body: bytes) -> M
 def event_id(record: JobRecord) -> str:
     """The id of the event that a generation of a job has ended: the same however often it is told."""
     return f"{record.id}:{record.attempts}:{record.status}"
+
+
+def is_event_id(value: str, job_id: str) -> bool:
+    """Whether a value has the form of an event's id of this job."""
+    ends = "|".join(status for status in Status if status.ended)
+    return re.fullmatch(rf"{re.escape(job_id)}:[1-9][0-9]{{0,8}}:({ends})", value) is not None
 
 
 def event(record: JobRecord) -> dict[str, Any]:

@@ -211,7 +211,7 @@ class Sender:
         if target.scheme == "http":
             return HTTPConnection(str(address), target.port, timeout=seconds)
         # The name goes into the handshake and is what the certificate must be of; the address alone is connected to.
-        return HTTPSConnection(
+        return _Secure(
             str(address),
             target.port,
             timeout=seconds,
@@ -219,6 +219,19 @@ class Sender:
             server_hostname=target.host,
             ssl_context=self._tls,
         )
+
+
+class _Secure(HTTPSConnection):
+    """A connection whose handshake has what is left of the time, and not all of it again."""
+
+    def connect(self) -> None:
+        self._deadline = time.monotonic() + float(self.timeout)  # type: ignore[arg-type]
+        super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        sock.settimeout(max(0.001, self._deadline - time.monotonic()))
+        return sock
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import orjson
 from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames, TenantNames
 from jobs.record import JobRecord, rfc3339
-from jobs.webhooks import WebhookSpec, event, event_body, event_id
+from jobs.webhooks import WebhookSpec, event, event_body, event_id, is_event_id
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.objects import ObjectMissing, ObjectStore
@@ -191,11 +191,13 @@ class Resending:
             NotFound: the job has no such delivery.
             Conflict: the job was deleted meanwhile.
         """
-        # Nothing of what a caller gave becomes part of an object's name unless it is a delivery of the job.
-        known = self._table.of_job(tenant, job_id)
-        delivery = next((one for one in known if one.id == delivery_id), None)
-        if delivery is None:
+        # Nothing else of what a caller gave becomes part of an object's name.
+        if not is_event_id(delivery_id, job_id):
             raise NotFound(f"no such delivery of {job_id}")
+        try:
+            delivery = self._table.get(tenant, delivery_id)
+        except ObjectMissing:
+            raise NotFound(f"no such delivery of {job_id}") from None
         if self._table.target(delivery) is None:
             raise Conflict("the job was deleted")
         now = self._ledger.now()

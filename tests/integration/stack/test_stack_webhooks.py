@@ -77,7 +77,10 @@ def test_a_receiver_is_told_and_told_again(
     assert secret not in str([http.get(f"/v1/jobs/{job.id}").text, again.text, first.body])
 
     problem(http.post(f"/v1/jobs/{job.id}/deliveries/x/resend"), 404, "not_found")
-    problem(http.get(f"/v1/jobs/{job.id}/deliveries?limit=0"), 422, "invalid_request", "limit")
+    listing = f"/v1/jobs/{job.id}/deliveries"
+    problem(http.get(f"{listing}?limit=0"), 422, "invalid_request", "limit")
+    problem(http.get(f"{listing}?after=%00"), 404, "not_found")
+    assert http.get(f"{listing}?after={one['id']}").json()["data"] == []
     tm.jobs.delete(job.id)
     problem(http.get(f"/v1/jobs/{job.id}/deliveries"), 404, "not_found")
 

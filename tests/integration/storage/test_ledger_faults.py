@@ -12,11 +12,12 @@ import storage.ledger
 from jobs.errors import Unavailable
 from jobs.ranges import RowRange
 from jobs.settings import Settings
-from storage.ledger import Answer, JobFilter, Replaced
+from storage.ledger import Answer, DueDelivery, JobFilter, Replaced
 from storage.ledger.scripts import LedgerClient
 from tests.integration.storage.ledgerbench import JOB, TENANT, LedgerBench, new_job
 
 ROWS, TOKEN = RowRange(0, 10), "0" * 32
+DELIVERY = f"{JOB}:1:completed"
 
 
 def clear(bench: LedgerBench) -> None:
@@ -35,7 +36,7 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "claim": lambda bench: bench.ranges.claim(JOB, TOKEN),
     "commit": lambda bench: bench.commit(ROWS, TOKEN),
     "final_begin": lambda bench: bench.ranges.final_begin(JOB, TOKEN),
-    "finish": lambda bench: bench.client.call("finish", JOB, 1, "completed", 1, "completed", 1),
+    "finish": lambda bench: bench.client.call("finish", JOB, 1, "completed", 1, "", "completed", 1),
     "heartbeat": lambda bench: bench.ranges.heartbeat(JOB, ROWS, TOKEN),
     "accept": lambda bench: bench.ledger.workers.accept("cpu", TOKEN),
     "defer": lambda bench: bench.ranges.defer(JOB, ""),
@@ -61,6 +62,11 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "sweep": lambda bench: bench.ranges.sweep(JOB),
     "train_forgive": lambda bench: bench.ledger.training.forgive(JOB, ROWS, TOKEN, 10),
     "train_show": lambda bench: bench.ledger.training.show(JOB, ROWS, TOKEN, {"step": 1}),
+    "webhook_claim": lambda bench: bench.ledger.webhooks.claim(TOKEN, lease_ms=1, most=1),
+    "webhook_enter": lambda bench: bench.ledger.webhooks.enter(TENANT, DELIVERY),
+    "webhook_settle": lambda bench: bench.ledger.webhooks.settle(
+        DueDelivery(tenant=TENANT, id=DELIVERY, token=TOKEN), None
+    ),
 }
 
 
