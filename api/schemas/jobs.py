@@ -79,7 +79,7 @@ class JobView(View):
     attempts: int = Field(description="1, and 1 more with each retry.")
     waiting: str | None = Field(description="What keeps it from going on just now.")
     training: dict[str, Any] | None = Field(
-        description="How far a training is: step, loss, checkpoint and more."
+        description="How far a training is: step, loss, checkpoint, `processes`, `warnings` and more."
     )
     evaluation: dict[str, Any] | None = Field(
         description="How good the results are, of a job that asked."
