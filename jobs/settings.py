@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     # --- workers and models -------------------------------------------------------------------------
     devices: str = Field(
         default="auto",
-        description="`auto`, `cpu`, or a list such as `cuda:0,cuda:1:0,GPU-3f2a`; `cuda:0*2` for two workers.",
+        description="`auto`, `cpu`, or a list such as `cuda:0,cuda:1:0,GPU-3f2a`; `cuda:0*2` for two workers, "
+        "`cuda:0+cuda:1` for one that trains on both.",
     )
     device: str | None = Field(
         default=None, description="The device of this very worker, as JSON; set by the worker role."

@@ -122,7 +122,7 @@ class JobView(View):
         description="What keeps it from going on just now.", examples=[None]
     )
     training: dict[str, Any] | None = Field(
-        description="How far a training is: step, loss, checkpoint and more."
+        description="How far a training is: step, loss, checkpoint, `processes`, `warnings` and more."
     )
     evaluation: dict[str, Any] | None = Field(
         description="How good the results are, of a job that asked."

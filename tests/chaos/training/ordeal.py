@@ -32,7 +32,7 @@ _THREADS = ("1", "2")
 _CHECKPOINTS_PER_KILL = 3
 
 #: Seconds for a killed process to be dead, for the next checkpoint, for a training to be taken up again.
-_DEAD_SECONDS, _CHECKPOINT_SECONDS, _RESUME_SECONDS = 10.0, 60.0, 120.0
+_DEAD_SECONDS, _CHECKPOINT_SECONDS, _RESUME_SECONDS = 10.0, 180.0, 120.0
 
 #: Seconds between two looks at the store in search of an upload.
 _LOOK_SECONDS = 0.005

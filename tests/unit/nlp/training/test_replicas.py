@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,11 @@ import psutil
 import pytest
 import torch
 
+from jobs.rows import Success
+from jobs.training import TrainingRun
+from nlp.kinds.fine_tune import FineTune
+from nlp.training.classify import ClassifyTask
+from nlp.training.task import Example
 from tests.unit.nlp.training.dates import date_rows
 from tests.unit.nlp.training.grouped import Grouped
 from tests.unit.nlp.training.runs import Trained, labelled
@@ -88,7 +93,8 @@ def test_killed_and_gone_on_with_it_ends_in_the_same_bytes(tmp_path: Path, encod
 def test_an_adapter_is_what_one_process_makes_and_one_can_go_on(
     tmp_path: Path, encoder: Path
 ) -> None:
-    params = {**CLASSIFY, "method": "lora"}
+    # Some batches are of one row, so that there is nothing for the second process.
+    params = {**CLASSIFY, "method": "lora", "batch_tokens": 100}
     two = Grouped(tmp_path / "two", encoder, params, labelled(150))
     assert "result" in two.end()
     assert {"event": "phase", "name": "training", "processes": 2} in two.events
@@ -114,3 +120,24 @@ def test_a_translator_is_what_one_process_makes(tmp_path: Path) -> None:
     again = Grouped(tmp_path / "again", None, DATES, rows, reference="scratch:marian")
     assert "result" in again.end(resume=two.checkpoints()[0])
     assert_same_files(two, again)
+
+
+class Cramped(FineTune):
+    """The memory of the second device holds no batch."""
+
+    def train(self, run: TrainingRun) -> Success:
+        if run.ranks.rank == 1:
+            ClassifyTask.loss = full  # type: ignore[method-assign,assignment]  # in a process of its own
+        return super().train(run)
+
+
+def full(_self: ClassifyTask, _batch: Sequence[Example]) -> tuple[torch.Tensor, int]:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_one_device_without_memory_is_as_all_without(tmp_path: Path, encoder: Path) -> None:
+    run = Grouped(tmp_path / "cramped", encoder, CLASSIFY, labelled(60))
+    run.kind = f"{__name__}:Cramped"
+    failure = run.end()["failure"]
+    assert (failure["code"], failure["field"]) == ("model_too_large", "params.batch_tokens")
+    assert "A batch of 2 rows does not fit" in failure["message"]
