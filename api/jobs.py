@@ -14,7 +14,7 @@ from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobPage, JobView
-from api.services import caller, services
+from api.services import admitted, caller, services
 from jobs.errors import InvalidRequest, NotFound, TooLarge
 from jobs.ids import is_id
 from jobs.params import parse_params
@@ -25,6 +25,8 @@ from jobs.spec import MAX_INLINE_BYTES, JobSpec
 from jobs.states import Status
 from jobs.training import TrainingKind
 from storage.ledger import JobFilter
+from storage.ledger.jobs import record_of
+from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -109,7 +111,7 @@ def _check_input(spec: JobSpec, tenant: str) -> int | None:
         check_allowed(
             given.uri,
             own_bucket=at.settings.s3_bucket,
-            allowed=at.settings.s3_allowed_prefixes,
+            allowed=allowed_prefixes(at.ledger, tenant, at.settings.s3_allowed_prefixes),
             field="input.uri",
         )
     return None
@@ -229,6 +231,12 @@ def find(job_id: str) -> JobRecord:
     """
     if not is_id(job_id, "job"):
         raise NotFound("no such job")
+    call = admitted()
+    if request.method == "GET":
+        # It was read when the call was let in.
+        if not call.job:
+            raise NotFound(f"no job {job_id}")
+        return record_of(call.job, call.now)
     return services().ledger.jobs.get(caller().tenant, job_id)
 
 

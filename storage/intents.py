@@ -1,4 +1,4 @@
-"""A time-ordered index of what was asked for: submissions, cancels, retries, deletions, keys.
+"""A time-ordered index of what was asked for: submissions, cancels, retries, deletions, keys, tenants.
 
 Redis may forget its last second, and with it entries that were acknowledged. The objects that hold what was asked for
 are never lost, but nobody could list all jobs of all tenants each minute. So each change of intent also leaves an
@@ -26,6 +26,7 @@ class Act(StrEnum):
     RETRY = "retry"
     DELETE = "delete"
     KEY = "key"  #: a key was made or revoked
+    TENANT = "tenant"  #: a tenant's record was made or changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Intent:
 
     at: int  #: ms
     tenant: str
-    subject: str  #: id of the job or key
+    subject: str  #: id of the job or key, name of the tenant
     act: Act
 
     @property

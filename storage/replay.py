@@ -17,6 +17,7 @@ from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.restore import restore_job
 from storage.submission import newest_retry, remove_objects
+from storage.tenants import TenantTable
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class Replay:
         self._ledger = ledger
         self._broker = broker
         self._keys = KeyRing(store, ledger)
+        self._tenants = TenantTable(store, ledger)
 
     def replay(self, intents: Iterator[Intent]) -> int:
         """Make the ledger follow intents, in order; how many it had not followed.
@@ -63,6 +65,8 @@ class Replay:
                 return self._delete(intent)
             case Act.KEY:
                 return self._keys.refresh(intent.tenant, intent.subject)
+            case Act.TENANT:
+                return self._tenants.refresh(intent.tenant)
 
     def _submit(self, intent: Intent) -> bool:
         if self._ledger.jobs.known([intent.subject]):
@@ -102,4 +106,4 @@ class Replay:
         known = bool(self._ledger.jobs.known([intent.subject]))
         forgotten = known and self._ledger.jobs.forget(intent.subject)
         left = remove_objects(self._store, names)
-        return forgotten or left > 0
+        return forgotten or left.objects > 0

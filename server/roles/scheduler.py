@@ -1,4 +1,4 @@
-"""The scheduler role: sweeps until it is stopped."""
+"""The scheduler role: sweeps, and keeps accounts, until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 
 from jobs.errors import Unavailable
 from jobs.settings import Settings
+from scheduler.accounts import Accountant
 from scheduler.sweeper import Sweeper
 from server.connect import Connections
 from storage.ledger.workers import PRESENCE_MS
@@ -27,8 +28,12 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sweeper.stop())
     threading.Thread(target=_announce, args=(connections,), daemon=True).start()
+    accountant = Accountant(connections.store, connections.ledger)
+    accounts = threading.Thread(target=accountant.run, name="accounts", daemon=True)
+    accounts.start()
     log.info("scheduler ready")
     sweeper.run()
+    accountant.stop()
 
 
 def make_sweeper(connections: Connections) -> Sweeper:

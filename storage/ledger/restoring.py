@@ -19,7 +19,18 @@ _GRACE_MS = 60_000
 REBUILD_MS = 30_000
 
 #: What the ledger of a past life left behind, as patterns of keys. All of it comes from the store again or lapses.
-_LEFTOVERS = ("job:*", "tenant:*", "runnable:*", "slots:*", "lapsed:*", "key:*", "active", "vtime")
+_LEFTOVERS = (
+    "job:*",
+    "tenant:*",
+    "usage:*",
+    "bucket:*",
+    "runnable:*",
+    "slots:*",
+    "lapsed:*",
+    "key:*",
+    "active",
+    "vtime",
+)
 
 _SCAN_COUNT = 1000
 

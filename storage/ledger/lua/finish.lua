@@ -7,7 +7,7 @@ local id, last = ARGV[1], ARGV[3]
 local job = job_key(id)
 local status = field(id, 'status')
 if status == '' or ended(status) then
-  redis.call('SREM', 'active', id)
+  cease(id)
   return 0
 end
 if (redis.call('HGET', job, 'attempts') or '1') ~= ARGV[2] then return 0 end
@@ -15,7 +15,7 @@ not_runnable(id)
 redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 5))
 redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state', 'sealed',
   'restoring', 'plannings', 'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since', 'ungathered')
-redis.call('SREM', 'active', id)
+cease(id)
 drop_ranges(id)
 touch(id)
 return 1
