@@ -9,7 +9,7 @@ from api.operations import Answer, operation
 from api.requests import PageQuery
 from api.responses import json_response, page_response
 from api.schemas.keys import KeyPage, KeyView, NewKeyView
-from api.services import caller, services
+from api.services import admitted, caller, services
 from jobs.errors import Forbidden, InvalidRequest
 from jobs.ids import is_id
 from jobs.scopes import Scope
@@ -75,11 +75,11 @@ def create(body: KeyBody) -> Response:
     beyond = sorted(scopes - own.scopes)
     if beyond:
         raise Forbidden(f"the API key cannot grant what it lacks itself: {', '.join(beyond)}")
-    left = None if own.expires_at is None else own.expires_at - at.ledger.now()
-    wanted = None if body.expires_in_days is None else body.expires_in_days * _DAY_MS
-    lifetime = min((one for one in (left, wanted) if one is not None), default=None)
+    days = body.expires_in_days
+    wanted = None if days is None else admitted().now + days * _DAY_MS
+    ends = min((one for one in (own.expires_at, wanted) if one is not None), default=None)
     record, key = at.keys.create(
-        own.tenant, body.name, scopes=scopes, lifetime_ms=lifetime, created_by=own.id
+        own.tenant, body.name, scopes=scopes, expires_at=ends, created_by=own.id
     )
     headers = {"Location": f"/v1/keys/{record.id}"}
     return json_response({**record.public(), "key": key}, 201, headers)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
-from jobs.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from jobs.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable, shorten
 from jobs.ids import api_key_id, hash_api_key, is_id, new_api_key
 from jobs.names import TenantNames
 from jobs.record import rfc3339
@@ -109,7 +109,7 @@ class KeyRing:
         name: str,
         *,
         scopes: frozenset[Scope] = ALL_SCOPES,
-        lifetime_ms: int | None = None,
+        expires_at: int | None = None,
         created_by: str | None = None,
     ) -> tuple[ApiKey, str]:
         """A new key: its record, and the key to be shown once.
@@ -118,7 +118,7 @@ class KeyRing:
             tenant: whose calls it lets in.
             name: what it is for.
             scopes: what it may be used for.
-            lifetime_ms: after which it is worthless; None: never.
+            expires_at: from when on it is worthless, in ms; None: never.
             created_by: id of the key that asked for it.
         """
         key_id, key = new_api_key()
@@ -130,7 +130,7 @@ class KeyRing:
             hash=hash_api_key(key),
             created_at=_now(),
             scopes=scopes,
-            expires_at=None if lifetime_ms is None else now + lifetime_ms,
+            expires_at=expires_at,
             created_by=created_by,
         )
         self._save(record, now)
@@ -166,7 +166,7 @@ class KeyRing:
             NotFound: the tenant has no such key.
         """
         if not is_id(key_id, "key"):
-            raise NotFound("no such key")
+            raise NotFound(f"no key {shorten(key_id)}")
         try:
             return ApiKey.from_json(self._store.get(TenantNames(tenant).key(key_id)))
         except ObjectMissing:

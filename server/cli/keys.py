@@ -58,7 +58,7 @@ def create_key(
         tenant,
         name,
         scopes=frozenset(map(Scope, scopes)) or ALL_SCOPES,
-        lifetime_ms=expires_in,
+        expires_at=None if expires_in is None else ledger.now() + expires_in,
     )
     note(store, ledger, tenant, "key.create", record.id)
     click.echo(f"{record.id} for tenant {record.tenant}; keep it, it is shown only now:", err=True)
