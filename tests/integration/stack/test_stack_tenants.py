@@ -127,10 +127,10 @@ def test_every_route_is_closed_to_the_other(
             # What the first tenant has none of cannot be anybody's.
             filled = filled.replace(part, things.get(part.strip("{}"), "1"))
         for method, operation in methods.items():
-            body = {"json": {"version": "latest"}} if "requestBody" in operation else {}
-            answer = two.http.request(method.upper(), filled, **body)
+            body = {"version": "latest"} if "requestBody" in operation else None
+            answer = two.http.request(method.upper(), filled, json=body)
             assert answer.status_code in (403, 404, 415, 422), (method, filled, answer.text)
-            if not body:
+            if body is None:
                 assert answer.status_code in (403, 404), (method, filled, answer.text)
             assert SECRET not in answer.text
             asked += 1

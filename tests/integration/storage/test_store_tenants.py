@@ -226,7 +226,7 @@ def test_a_call_is_let_in_in_one_round_trip(
     while not keys.last_used([record]) and time.monotonic() < give_up:
         time.sleep(0.02)
     sent: list[int] = []
-    send = AbstractConnection.send_packed_command
+    send: Any = AbstractConnection.send_packed_command
 
     def counted(self: AbstractConnection, *given: Any, **named: Any) -> Any:
         sent.append(1)
