@@ -39,6 +39,10 @@ ACTIONS: Mapping[str, str] = {
 }
 
 
+#: Operations that are no change by themselves although they are no mere look: none yet.
+QUIET: frozenset[str] = frozenset()
+
+
 def note(response: Response) -> Response:
     """Note the call that is being answered, if it changed something."""
     view = current_app.view_functions.get(request.endpoint or "")

@@ -42,6 +42,7 @@ class Accountant:
         self._usage = UsageBook(store, ledger)
         self._token = new_token()
         self._measure_due = 0.0
+        self._epoch: str | None = None
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -64,6 +65,10 @@ class Accountant:
             Unavailable: store or ledger are away, or the ledger is being built.
         """
         self._ledger.require_epoch()
+        epoch = self._ledger.epoch()
+        if epoch != self._epoch:
+            # A ledger that was built again has not measured anything.
+            self._epoch, self._measure_due = epoch, 0.0
         self._ledger.accounts.publish_defaults()
         if not self._ledger.accounts.lock(self._token):
             return

@@ -113,7 +113,7 @@ class UsageBook:
 class RequestCounter:
     """Counts the calls of each tenant in this process, and tells the ledger from time to time.
 
-    What a process has not told when it is killed, a few seconds of calls, is not counted.
+    What a process has not told when it ends, a few seconds of calls, is not counted.
     """
 
     def __init__(self, ledger: Ledger) -> None:

@@ -112,6 +112,19 @@ def test_calls_are_not_lost_while_redis_is_away(book: UsageBook, ledger: Ledger)
     assert read(book, ledger) == Usage(requests=1)
 
 
+def test_a_ledger_that_was_built_again_is_measured_at_once(
+    book: UsageBook, store: ObjectStore, ledger: Ledger
+) -> None:
+    accountant = Accountant(store, ledger)
+    store.put(TenantNames(TENANT).file_content("file_a"), b"x" * 500)
+    accountant.keep()
+    assert ledger.accounts.standing(TENANT).bytes_stored == 500
+    ledger.client.redis.flushall()
+    rebuild(store, ledger, "bench")
+    accountant.keep()
+    assert ledger.accounts.standing(TENANT).bytes_stored == 500
+
+
 # --- audit -------------------------------------------------------------------------------------------
 
 
