@@ -8,7 +8,19 @@ import structlog
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected
 
-from api import docs, files, jobs, models, problems, results, system, webhooks
+from api import (
+    audit,
+    docs,
+    files,
+    jobs,
+    keys,
+    models,
+    problems,
+    results,
+    system,
+    usage,
+    webhooks,
+)
 from api.auth import authenticate
 from api.services import Services
 from jobs.ids import new_token
@@ -31,7 +43,8 @@ def create_app(services: Services) -> Flask:
 
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
-    for part in (jobs, results, webhooks, files, models, system):
+    v1.after_request(audit.note)
+    for part in (jobs, results, webhooks, files, models, keys, usage, audit, system):
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)

@@ -6,6 +6,7 @@ from flask import g, request
 
 from api.services import services
 from jobs.errors import Unauthenticated
+from jobs.ids import is_id
 
 
 def authenticate() -> None:
@@ -13,6 +14,8 @@ def authenticate() -> None:
 
     Raises:
         Unauthenticated: there is none, or it is not valid.
+        Forbidden: its tenant is disabled.
+        RateLimited: the tenant makes more calls than it may.
     """
     header = request.headers.get("Authorization", "")
     scheme, _, key = header.partition(" ")
@@ -20,4 +23,11 @@ def authenticate() -> None:
         raise Unauthenticated("no API key; send the header 'Authorization: Bearer <key>'")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("expected the header 'Authorization: Bearer <key>'")
-    g.api_key = services().keys.check(key.strip())
+    at = services()
+    # The job that a call shows is read in the same round trip: polls are most of what comes.
+    job_id = str((request.view_args or {}).get("job_id", "")) if request.method == "GET" else ""
+    write = request.method not in ("GET", "HEAD", "OPTIONS")
+    g.admitted = at.keys.admit(
+        key.strip(), write=write, job_id=job_id if is_id(job_id, "job") else ""
+    )
+    at.requests.count(g.admitted.key.tenant)

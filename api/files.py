@@ -17,6 +17,7 @@ from api.schemas.files import FilePage, FileView
 from api.services import caller, services
 from jobs.errors import InvalidRequest, UnsupportedMedia
 from jobs.scopes import Scope
+from storage.quotas import Arriving, count_stored
 
 blueprint = Blueprint("files", __name__)
 
@@ -66,9 +67,11 @@ def upload(query: UploadQuery) -> Response:
             raise UnsupportedMedia("send a .gz file as it is, without Content-Encoding")
         filename = query.filename
         stream = cast(BinaryIO, request.stream)
-    record = at.files.upload(
-        caller().tenant, _checked_name(filename), stream, at.settings.max_upload_bytes
-    )
+    tenant, name = caller().tenant, _checked_name(filename)
+    with Arriving(at.ledger, tenant) as room:
+        room.expect(request.content_length or 0)
+        record = at.files.upload(tenant, name, room.watch(stream), at.settings.max_upload_bytes)
+        room.keep(record.bytes)
     return json_response(record.public(), 201, {"Location": f"/v1/files/{record.id}"})
 
 
@@ -164,5 +167,8 @@ def content(file_id: str) -> Response:
 )
 def delete(file_id: str) -> Response:
     """Delete a file."""
-    services().files.delete(caller().tenant, file_id)
+    at, tenant = services(), caller().tenant
+    size = at.files.get(tenant, file_id).bytes
+    at.files.delete(tenant, file_id)
+    count_stored(at.ledger, tenant, -size)
     return Response(status=204)

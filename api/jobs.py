@@ -15,7 +15,7 @@ from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, NOT_MODIFIED, Answer,
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobPage, JobView
-from api.services import caller, services
+from api.services import admitted, caller, services
 from jobs.errors import InvalidRequest, NotFound, TooLarge
 from jobs.ids import is_id
 from jobs.params import parse_params
@@ -27,6 +27,8 @@ from jobs.states import Status
 from jobs.training import TrainingKind
 from jobs.webhooks import check_target
 from storage.ledger import JobFilter
+from storage.ledger.jobs import record_of
+from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -88,7 +90,7 @@ def submit(body: JobSpec) -> Response:
         _check_files(kind.files(params), tenant)
     model = resolve_model(kind, spec.model)
     input_bytes = _check_input(spec, tenant)
-    _check_ways_out(spec)
+    _check_ways_out(spec, tenant)
     record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
     headers = {"Location": f"/v1/jobs/{record.id}", "ETag": _etag(record)}
     return json_response(record.public(), 201 if new else 200, headers)
@@ -112,20 +114,21 @@ def _check_input(spec: JobSpec, tenant: str) -> int | None:
         check_allowed(
             given.uri,
             own_bucket=at.settings.s3_bucket,
-            allowed=at.settings.s3_allowed_prefixes,
+            allowed=allowed_prefixes(at.ledger, tenant, at.settings.s3_allowed_prefixes),
             field="input.uri",
         )
     return None
 
 
-def _check_ways_out(spec: JobSpec) -> None:
+def _check_ways_out(spec: JobSpec, tenant: str) -> None:
     """Refuse an output or a webhook that this installation would never serve."""
-    settings = services().settings
+    at = services()
+    settings = at.settings
     if spec.output is not None:
         check_allowed(
             spec.output.uri,
             own_bucket=settings.s3_bucket,
-            allowed=settings.s3_allowed_prefixes,
+            allowed=allowed_prefixes(at.ledger, tenant, settings.s3_allowed_prefixes),
             field="output.uri",
         )
     if spec.webhook is not None:
@@ -250,6 +253,12 @@ def find(job_id: str) -> JobRecord:
     """
     if not is_id(job_id, "job"):
         raise NotFound("no such job")
+    call = admitted()
+    if request.method == "GET":
+        # It was read when the call was let in.
+        if not call.job:
+            raise NotFound(f"no job {job_id}")
+        return record_of(call.job, call.now)
     return services().ledger.jobs.get(caller().tenant, job_id)
 
 

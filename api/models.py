@@ -22,16 +22,18 @@ from api.responses import json_response, page_response
 from api.schemas.jobs import JobView
 from api.schemas.models import AliasView, Deleted, ModelPage, ModelView
 from api.services import caller, services
-from jobs.errors import FieldError, InvalidRequest, NotFound, UnknownModel
+from jobs.errors import FieldError, Forbidden, InvalidRequest, NotFound, UnknownModel
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef, Scheme
 from jobs.names import MODEL_NAME_PATTERN, is_model_name
 from jobs.s3uri import check_allowed
 from jobs.scopes import Scope
 from jobs.spec import InputSpec, JobSpec
+from jobs.tenants import SHARED_TENANT
 from jobs.training import TrainingKind
 from storage.registry import ModelVersion
 from storage.removal import Removal
+from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("models", __name__)
 
@@ -60,17 +62,24 @@ def resolve_model(kind: Kind, text: str | None) -> dict[str, Any] | None:
         raise InvalidRequest.of("model", reason, text)
     if ref.scheme is Scheme.REGISTRY:
         try:
-            found = services().registry.resolve(caller().tenant, ref.location, ref.revision)
+            owner, found = services().registry.find(caller().tenant, ref.location, ref.revision)
         except NotFound as error:
             raise _unknown(text, error.detail) from None
         pinned = ModelRef(Scheme.REGISTRY, found.name, found.version)
-        return {"ref": str(pinned), "name": found.name, "version": found.version, "asked": text}
+        return {
+            "ref": str(pinned),
+            "name": found.name,
+            "version": found.version,
+            "owner": owner,
+            "asked": text,
+        }
     _check_reachable(ref, text)
     return {"ref": str(ref), "asked": text}
 
 
 def _check_reachable(ref: ModelRef, text: str) -> None:
-    settings = services().settings
+    at = services()
+    settings = at.settings
     if ref.scheme is Scheme.PKG:
         spec = importlib.util.find_spec(ref.location)
         if spec is None or not spec.submodule_search_locations:
@@ -81,7 +90,7 @@ def _check_reachable(ref: ModelRef, text: str) -> None:
         check_allowed(
             str(ref) + "/",
             own_bucket=settings.s3_bucket,
-            allowed=settings.s3_allowed_prefixes,
+            allowed=allowed_prefixes(at.ledger, caller().tenant, settings.s3_allowed_prefixes),
             field="model",
         )
 
@@ -170,10 +179,13 @@ def import_model(body: ImportBody) -> Response:
     answers={200: Answer(description="A page of models.", model=ModelPage)},
 )
 def listing(query: PageQuery) -> Response:
-    """List models, by name."""
+    """List models, by name: the tenant's own, and those that all tenants share."""
     after, limit = query.after or "", query.limit
     found: list[dict[str, Any]] = []
-    for name in sorted(services().registry.names(caller().tenant)):
+    registry = services().registry
+    owners = dict.fromkeys((caller().tenant, SHARED_TENANT))
+    names = {name for owner in owners for name in registry.names(owner)}
+    for name in sorted(names):
         if name <= after:
             continue
         try:
@@ -199,10 +211,11 @@ def listing(query: PageQuery) -> Response:
 )
 def show(name: str) -> Response:
     """Show a model with its versions, who published each, and its aliases."""
-    registry, tenant = services().registry, caller().tenant
+    registry = services().registry
+    owner = registry.owner(caller().tenant, name)
     model = _public(name)
     for version in model["versions"]:
-        origins = registry.origins(tenant, name, version["version"])
+        origins = registry.origins(owner, name, version["version"])
         version["origins"] = [
             {"source": one.source, "job": one.job, "at": one.at, "facts": one.facts}
             for one in origins
@@ -227,6 +240,7 @@ def set_alias(name: str, alias: str, body: AliasBody) -> Response:
         raise InvalidRequest.of(
             "alias", "expected 1 to 96 letters, digits, '.', '_' and '-'", alias
         )
+    _require_own(name)
     known = {one.version for one in at.registry.versions(caller().tenant, name)}
     if alias in known:
         raise InvalidRequest.of("alias", "a version has this name", alias)
@@ -264,6 +278,7 @@ def roll_back(name: str, alias: str) -> Response:
 
     With an `Idempotency-Key`, a repeated call goes no further back.
     """
+    _require_own(name)
     services().registry.roll_back(caller().tenant, name, alias, idempotency_key())
     return json_response(_alias(name, alias))
 
@@ -278,6 +293,7 @@ def roll_back(name: str, alias: str) -> Response:
 )
 def delete_alias(name: str, alias: str) -> Response:
     """Delete an alias."""
+    _require_own(name)
     services().registry.delete_alias(caller().tenant, name, alias)
     return json_response({"name": name, "alias": alias, "deleted": True})
 
@@ -292,6 +308,7 @@ def delete_alias(name: str, alias: str) -> Response:
 )
 def delete_version(name: str, version: str) -> Response:
     """Delete a version that nothing needs any more."""
+    _require_own(name)
     _removal().delete_version(name, version)
     return json_response({"name": name, "version": version, "deleted": True})
 
@@ -306,8 +323,20 @@ def delete_version(name: str, version: str) -> Response:
 )
 def delete(name: str) -> Response:
     """Delete a model with all its versions, if nothing needs them any more."""
+    _require_own(name)
     _removal().delete_model(name)
     return json_response({"name": name, "deleted": True})
+
+
+def _require_own(name: str) -> None:
+    """Refuse to change a model that all tenants share.
+
+    Raises:
+        Forbidden: it is one.
+        NotFound: there is no such model.
+    """
+    if services().registry.owner(caller().tenant, name) != caller().tenant:
+        raise Forbidden(f"model {name} is shared by all tenants; only tenant shared may change it")
 
 
 def _removal() -> Removal:
@@ -316,7 +345,8 @@ def _removal() -> Removal:
 
 
 def _alias(name: str, alias: str) -> dict[str, Any]:
-    moves = services().registry.alias_history(caller().tenant, name, alias)
+    registry = services().registry
+    moves = registry.alias_history(registry.owner(caller().tenant, name), name, alias)
     return {
         "object": "alias",
         "name": name,
@@ -329,12 +359,14 @@ def _alias(name: str, alias: str) -> dict[str, Any]:
 
 
 def _public(name: str) -> dict[str, Any]:
-    registry, tenant = services().registry, caller().tenant
+    registry = services().registry
+    owner = registry.owner(caller().tenant, name)
     return {
         "object": "model",
         "name": name,
-        "versions": [_version(one) for one in registry.versions(tenant, name)],
-        "aliases": registry.aliases(tenant, name),
+        "shared": owner == SHARED_TENANT,
+        "versions": [_version(one) for one in registry.versions(owner, name)],
+        "aliases": registry.aliases(owner, name),
     }
 
 

@@ -42,7 +42,7 @@ TAGS: Mapping[str, str] = {
     "jobs": "Submit bulk jobs, follow them, fetch what they made.",
     "files": "Upload what jobs read.",
     "models": "The registry: models, versions and aliases.",
-    "keys": "API keys of the caller's tenant.",
+    "keys": "API keys of the caller's tenant, and its audit log.",
     "system": "Kinds of task, workers, usage, health.",
 }
 

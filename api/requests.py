@@ -58,7 +58,7 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
     Raises:
         InvalidRequest: a parameter is unknown, came twice or does not fit.
     """
-    no_query(*model.model_fields)
+    no_query(*(one.alias or name for name, one in model.model_fields.items()))
     try:
         return model.model_validate(request.args.to_dict())
     except ValidationError as error:

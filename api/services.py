@@ -10,14 +10,17 @@ from flask import current_app, g
 
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings
+from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
 from storage.installation import Installation
-from storage.keys import ApiKey, KeyRing
+from storage.keys import Admitted, ApiKey, KeyRing
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.registry import Registry
 from storage.submission import Submissions
+from storage.tenants import TenantTable
+from storage.usage import RequestCounter, UsageBook
 
 _NAME = "textmill"
 
@@ -36,6 +39,22 @@ class Services:
     @cached_property
     def keys(self) -> KeyRing:
         return KeyRing(self.store, self.ledger)
+
+    @cached_property
+    def tenants(self) -> TenantTable:
+        return TenantTable(self.store, self.ledger)
+
+    @cached_property
+    def usage(self) -> UsageBook:
+        return UsageBook(self.store, self.ledger)
+
+    @cached_property
+    def requests(self) -> RequestCounter:
+        return RequestCounter(self.ledger)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.store, self.ledger)
 
     @cached_property
     def files(self) -> FileTable:
@@ -57,4 +76,9 @@ def services() -> Services:
 
 def caller() -> ApiKey:
     """The key that this request came with; only behind authentication."""
-    return cast(ApiKey, g.api_key)
+    return admitted().key
+
+
+def admitted() -> Admitted:
+    """What was found out when this request was let in; only behind authentication."""
+    return cast(Admitted, g.admitted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,24 @@ class UnsupportedMedia(TextmillError):
     """The content type or encoding is not one that this call takes."""
 
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+class RateLimited(TextmillError):
+    """The tenant calls more often than it may."""
+
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+
+class QuotaExceeded(TextmillError):
+    """The tenant has used up what it may use; nothing was changed."""
+
+    code, status, title = "quota_exceeded", 429, "Quota used up"
+
+    @classmethod
+    def of(cls, quota: str, detail: str, *, used: int, limit: int, retry_after: int) -> Self:
+        """Of one quota; ``errors`` names it."""
+        error = FieldError(field=quota, reason=f"{used} of {limit} are used", value=str(limit))
+        return cls(f"{quota}: {detail}", fields=[error], retry_after=retry_after)
 
 
 class Unavailable(TextmillError):

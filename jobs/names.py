@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 from jobs.ranges import RowRange
 
@@ -181,6 +182,24 @@ class TenantNames:
     @property
     def prefix(self) -> str:
         return f"tenants/{self.tenant}/"
+
+    @property
+    def record(self) -> str:
+        """What the tenant may use; a tenant may be without."""
+        return self.prefix + "tenant.json"
+
+    @property
+    def usage(self) -> str:
+        """Folder of what the tenant used, an object a day."""
+        return self.prefix + "usage/"
+
+    def usage_of(self, day: date) -> str:
+        return f"{self.usage}{day.isoformat()}.json"
+
+    @property
+    def audit(self) -> str:
+        """Folder of who changed what, a folder a day."""
+        return self.prefix + "audit/"
 
     @property
     def jobs(self) -> str:

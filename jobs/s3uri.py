@@ -37,6 +37,12 @@ class S3Pattern:
         return fnmatch.fnmatchcase(key, self.pattern)
 
 
+def is_allowed_prefix(text: str) -> bool:
+    """Whether this may stand in a list of prefixes that jobs may read: a bucket, and a slash behind it at least."""
+    bucket, slash, _ = text.removeprefix("s3://").partition("/")
+    return text.startswith("s3://") and bool(bucket and slash) and text.isprintable()
+
+
 def check_allowed(uri: str, *, own_bucket: str, allowed: Iterable[str], field: str) -> None:
     """Refuse a URI outside the prefixes that were allowed, and always one in the platform's own bucket.
 
@@ -45,5 +51,5 @@ def check_allowed(uri: str, *, own_bucket: str, allowed: Iterable[str], field: s
     """
     bucket = uri.removeprefix("s3://").partition("/")[0]
     if bucket == own_bucket or not any(uri.startswith(prefix) for prefix in allowed):
-        known = ", ".join(allowed) or "none is configured (TEXTMILL_S3_ALLOWED_PREFIXES)"
+        known = ", ".join(allowed) or "none (TEXTMILL_S3_ALLOWED_PREFIXES, or the tenant's own)"
         raise InvalidRequest.of(field, f"not below an allowed s3:// prefix; allowed: {known}", uri)

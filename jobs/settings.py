@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobs.s3uri import is_allowed_prefix
+from jobs.tenants import Limits
+
 
 class Settings(BaseSettings):
     """Everything that may be configured. Each field's environment variable is ``TEXTMILL_`` and its name.
@@ -66,6 +69,26 @@ class Settings(BaseSettings):
         default=100,
         ge=2,
         description="A compressed input or a Parquet file may grow by this factor (beyond 64 MiB).",
+    )
+
+    # --- what a tenant may use, unless its record says otherwise: see docs/howto/tenants.md ----------
+    read_rate: float | None = Field(
+        default=None, gt=0, description="Calls a second of one tenant that only look."
+    )
+    write_rate: float | None = Field(
+        default=None, gt=0, description="Calls a second of one tenant that change something."
+    )
+    quota_rows_queued: int | None = Field(
+        default=None, ge=0, description="Rows of one tenant that wait to be computed."
+    )
+    quota_jobs_unfinished: int | None = Field(
+        default=None, ge=0, description="Jobs of one tenant that have not ended."
+    )
+    quota_bytes_stored: int | None = Field(
+        default=None, ge=0, description="Bytes of one tenant's files and jobs in the store."
+    )
+    quota_device_seconds_per_day: float | None = Field(
+        default=None, ge=0, description="Device-seconds of one tenant in a day of UTC."
     )
 
     # --- shards and leases ------------------------------------------------------------------------
@@ -168,7 +191,7 @@ class Settings(BaseSettings):
     @classmethod
     def _s3_uris(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
-            if not item.startswith("s3://") or "/" not in item.removeprefix("s3://"):
+            if not is_allowed_prefix(item):
                 raise ValueError(f"expected s3://bucket/ or s3://bucket/prefix, found {item!r}")
         return value
 
@@ -196,6 +219,18 @@ class Settings(BaseSettings):
         defaults = {name: None for name, value in known.items() if value is None}
         given = {name: value for name, value in known.items() if value is not None}
         return cls(**{name: cls.model_fields[name].get_default() for name in defaults} | given)
+
+    @property
+    def limits(self) -> Limits:
+        """What a tenant may use that has no limits of its own."""
+        return Limits(
+            read_rate=self.read_rate,
+            write_rate=self.write_rate,
+            rows_queued=self.quota_rows_queued,
+            jobs_unfinished=self.quota_jobs_unfinished,
+            bytes_stored=self.quota_bytes_stored,
+            device_seconds_per_day=self.quota_device_seconds_per_day,
+        )
 
     @property
     def celery_broker_url(self) -> str:

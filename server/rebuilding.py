@@ -12,7 +12,8 @@ from jobs.settings import Settings
 from server.connect import Connections
 from storage.installation import Installation
 from storage.objects import ObjectStore
-from storage.rebuild import BeingBuilt, Rebuilt, Whole, rebuild, tenants
+from storage.rebuild import BeingBuilt, Rebuilt, Whole, rebuild
+from storage.tenants import tenants
 
 
 def run_rebuild(settings: Settings, *, force: bool) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 
 from jobs.devices import Device
-from jobs.errors import InvalidRequest, TextmillError, Unauthenticated, Unavailable
+from jobs.errors import Forbidden, InvalidRequest, TextmillError, Unauthenticated, Unavailable
 from jobs.settings import Settings
 from jobs.states import Lane
+from jobs.tenants import DEFAULT_TENANT
 from server.child import ChildSpec
 from server.client_config import ClientConfig
 from server.connect import Connections
@@ -26,9 +27,6 @@ from server.roles.worker import STOP_SECONDS, device_environment
 from server.supervisor import Event, Supervisor
 from storage.keys import KeyRing
 from storage.ledger import Ledger
-
-#: The tenant of an embedded stack.
-TENANT = "default"
 
 #: Port of the API where nothing else is asked for and it is free.
 DEFAULT_PORT = 8080
@@ -105,7 +103,7 @@ class Stack:
         if known is not None and _valid(keys, known.api_key):
             api_key = known.api_key
         else:
-            _, api_key = keys.create(TENANT, KEY_NAME)
+            _, api_key = keys.create(DEFAULT_TENANT, KEY_NAME)
         connections.store.in_bucket(CORPORA).ensure_bucket()
         config = ClientConfig(url=self.url, api_key=api_key)
         config.save(path)
@@ -196,7 +194,7 @@ def _lineage(pid: int) -> tuple[int, ...]:
 def _valid(keys: KeyRing, key: str) -> bool:
     try:
         keys.check(key)
-    except Unauthenticated:
+    except (Unauthenticated, Forbidden):
         return False
     return True
 

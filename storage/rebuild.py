@@ -1,4 +1,4 @@
-"""The whole ledger from the store: after Redis was lost, every job and key is back and finished work is kept."""
+"""The whole ledger from the store: after Redis was lost, jobs, keys and tenants are back and finished work is kept."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import structlog
 
 from jobs.errors import Unavailable
 from jobs.ids import new_token
-from jobs.names import TENANTS, TenantNames
+from jobs.names import TenantNames
 from storage.keys import KeyRing
 from storage.ledger import Ledger, new_epoch
 from storage.ledger.restoring import REBUILD_MS
 from storage.objects import ObjectStore
 from storage.restore import restore_job
+from storage.tenants import TenantTable, tenants
+from storage.usage import UsageBook
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +81,15 @@ def rebuild(
         ledger.restoring.clear(token)
         keys = 0
         jobs: Counter[str] = Counter()
-        ring = KeyRing(store, ledger)
+        ring, records, usage = (
+            KeyRing(store, ledger),
+            TenantTable(store, ledger),
+            UsageBook(store, ledger),
+        )
+        ledger.accounts.publish_defaults()
         for tenant in tenants(store):
+            records.restore(tenant)
+            usage.restore(tenant)
             for key in ring.list(tenant):
                 ring.restore(key)
                 keys += 1
@@ -111,12 +120,6 @@ def _each(restore: Callable[[str], None], store: ObjectStore, folder: str) -> No
             pending = [one for one in pending if not one.done() or one.exception()] + [task]
         for task in pending:
             task.result()
-
-
-def tenants(store: ObjectStore) -> list[str]:
-    """All tenants that have anything in the store."""
-    folders = store.list(TENANTS, recursive=False)
-    return [found.name.removeprefix(TENANTS).strip("/") for found in folders]
 
 
 class _Kept:

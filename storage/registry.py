@@ -20,6 +20,7 @@ import orjson
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_token
 from jobs.names import VERSION_RECORD, TenantNames, is_model_name
+from jobs.tenants import SHARED_TENANT
 from storage.aliases import RECENT, AliasTable, Move
 from storage.objects import ObjectMissing, ObjectStore
 from storage.watched import Watched
@@ -181,6 +182,39 @@ class Registry:
             raise NotFound("no such model in the registry")
         move = self._aliases.current(tenant, name, wanted)
         return self.version(tenant, name, (move.version if move else None) or wanted)
+
+    def find(self, tenant: str, name: str, revision: str | None) -> tuple[str, ModelVersion]:
+        """As :meth:`resolve`, among the tenant's models and then the shared ones; whose it is, and the version.
+
+        A model of the tenant hides a shared one of the same name, all versions of it.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+        """
+        owner = self.owner(tenant, name)
+        return owner, self.resolve(owner, name, revision)
+
+    def owner(self, tenant: str, name: str) -> str:
+        """Whose model a tenant means by a name: its own, or the one that all share.
+
+        Raises:
+            NotFound: neither has one.
+        """
+        if not is_model_name(name):
+            raise NotFound("no such model in the registry")
+        for owner in dict.fromkeys((tenant, SHARED_TENANT)):
+            if self._has(owner, name):
+                return owner
+        raise NotFound(f"no model {name} in the registry")
+
+    def _has(self, tenant: str, name: str) -> bool:
+        names = TenantNames(tenant)
+        for info in self._store.list(names.model(name), recursive=False):
+            version = info.name.removeprefix(names.model(name)).rstrip("/")
+            # One that is still being uploaded has no record yet.
+            if version not in _RESERVED and self._store.exists(names.version_record(name, version)):
+                return True
+        return False
 
     def version(self, tenant: str, name: str, version: str) -> ModelVersion:
         """A version by its own name.

@@ -9,6 +9,8 @@ import orjson
 
 from jobs.errors import Conflict, FieldError, InvalidRequest, NotFound
 from jobs.modelref import ModelRef, Scheme
+from jobs.record import JobRecord
+from jobs.tenants import SHARED_TENANT
 from storage.ledger import Ledger
 from storage.objects import ObjectMissing
 from storage.registry import LATEST, ModelVersion, Registry
@@ -83,7 +85,7 @@ class Removal:
                 yield FieldError(
                     field="alias", reason=f"alias {alias} points at {version}", value=alias
                 )
-        for record in self._ledger.jobs.unfinished(self._tenant):
+        for record in self._users():
             for version in sorted(own & _used(record.model, name)):
                 reason = f"job {record.id} is {record.status} and uses {version}"
                 yield FieldError(field="job", reason=reason, value=record.id)
@@ -91,6 +93,15 @@ class Removal:
             label = f"{adapter.name}@{adapter.version}"
             reason = f"adapter {label} has {version} as its base"
             yield FieldError(field="adapter", reason=reason, value=label)
+
+    def _users(self) -> Iterator[JobRecord]:
+        """Unfinished jobs that may use the tenant's models: its own, and of shared models everybody's."""
+        if self._tenant != SHARED_TENANT:
+            yield from self._ledger.jobs.unfinished(self._tenant)
+            return
+        for record in self._ledger.jobs.unfinished(None):
+            if SHARED_TENANT in (record.tenant, (record.model or {}).get("owner")):
+                yield record
 
     def _adapters(
         self, name: str, own: set[str], *, whole: bool

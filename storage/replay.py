@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import structlog
@@ -17,6 +17,7 @@ from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.restore import restore_job
 from storage.submission import newest_retry, remove_objects
+from storage.tenants import TenantTable
 from storage.webhooks import Resending
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Replay:
         self._broker = broker
         self._keys = KeyRing(store, ledger)
         self._resending = Resending(store, ledger)
+        self._tenants = TenantTable(store, ledger)
 
     def replay(self, intents: Iterator[Intent]) -> int:
         """Make the ledger follow intents, in order; how many it had not followed.
@@ -54,19 +56,16 @@ class Replay:
 
     def _follow(self, intent: Intent) -> bool:
         """Make the ledger follow one intent; whether it had not."""
-        match intent.act:
-            case Act.SUBMIT:
-                return self._submit(intent)
-            case Act.CANCEL:
-                return self._cancel(intent)
-            case Act.RETRY:
-                return self._retry(intent)
-            case Act.DELETE:
-                return self._delete(intent)
-            case Act.KEY:
-                return self._keys.refresh(intent.tenant, intent.subject)
-            case Act.RESEND:
-                return self._resending.follow(intent.tenant, intent.subject)
+        followers: Mapping[Act, Callable[[Intent], bool]] = {
+            Act.SUBMIT: self._submit,
+            Act.CANCEL: self._cancel,
+            Act.RETRY: self._retry,
+            Act.DELETE: self._delete,
+            Act.KEY: lambda one: self._keys.refresh(one.tenant, one.subject),
+            Act.RESEND: lambda one: self._resending.follow(one.tenant, one.subject),
+            Act.TENANT: lambda one: self._tenants.refresh(one.tenant),
+        }
+        return followers[intent.act](intent)
 
     def _submit(self, intent: Intent) -> bool:
         if self._ledger.jobs.known([intent.subject]):
@@ -106,4 +105,4 @@ class Replay:
         known = bool(self._ledger.jobs.known([intent.subject]))
         forgotten = known and self._ledger.jobs.forget(intent.subject)
         left = remove_objects(self._store, names)
-        return forgotten or left > 0
+        return forgotten or left.objects > 0

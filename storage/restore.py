@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -97,7 +98,9 @@ def _restore_deliveries(
 
 
 def _fields(job: SubmittedJob, retry: Retry | None) -> list[str | int | float]:
-    fields = job.new_job().fields()
+    new = job.new_job()
+    # A retry computes only some of the rows; which, its ranges say.
+    fields = (new if retry is None else replace(new, rows=None)).fields()
     begun = job.created_at
     if retry is not None:
         begun = retry.at

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import orjson
 
-from jobs.errors import Conflict
+from jobs.errors import Conflict, InvalidRequest, QuotaExceeded
 from jobs.ids import idempotent_job_id, new_id
 from jobs.names import JobNames, TenantNames
 from jobs.record import JobRecord
@@ -20,6 +20,7 @@ from storage.installation import Installation
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger, NewJob
 from storage.objects import ObjectMissing, ObjectStore
+from storage.quotas import count_stored, require_room
 
 #: Submissions of one process whose intent is noted at the same time.
 _THREADS = 8
@@ -70,6 +71,11 @@ class SubmittedJob:
         """What residency goes by."""
         return "" if self.model is None else str(self.model["ref"])
 
+    @property
+    def model_owner(self) -> str:
+        """The tenant whose model it uses: its own, or the one that shares it with all."""
+        return self.tenant if self.model is None else str(self.model.get("owner") or self.tenant)
+
     def new_job(self) -> NewJob:
         """The ledger's entry for it."""
         return NewJob(
@@ -88,7 +94,13 @@ class SubmittedJob:
             created_at=self.created_at,
             output=None if self.spec.output is None else self.spec.output.model_dump(mode="json"),
             webhook=self.spec.webhook is not None,
+            rows=self.rows,
         )
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the input, where they are known before planning."""
+        return None if self.spec.input.items is None else len(self.spec.input.items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +156,17 @@ class Submissions:
 
         Raises:
             Conflict: the same ``Idempotency-Key`` came with another body before, or its job was deleted.
+            QuotaExceeded: the tenant has no room for it.
+            InvalidRequest: it has more rows than the tenant may ever have waiting.
             Unavailable: store or ledger are away; asking again with the same key is safe.
         """
         # Both refuse before the first write where the ledger could not take the entry.
         self._ledger.pressure.require_room()
-        now = self._ledger.now()
+        job_id = self._job_id(tenant, idempotency_key)
+        now = self._make_room(tenant, job_id, spec)
         body = orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         job = SubmittedJob(
-            id=self._job_id(tenant, idempotency_key),
+            id=job_id,
             tenant=tenant,
             spec=spec,
             model=model,
@@ -175,6 +190,19 @@ class Submissions:
         if self._ledger.jobs.enter(job.new_job()):
             self._broker.plan(job.id, job.lane)
         return self._ledger.jobs.get(tenant, job.id), new
+
+    def _make_room(self, tenant: str, job_id: str, spec: JobSpec) -> int:
+        rows = None if spec.input.items is None else len(spec.input.items)
+        try:
+            return require_room(self._ledger, job_id, tenant, rows)
+        except QuotaExceeded as refused:
+            # Waiting makes room for others, but never for a job that is too large by itself.
+            most = self._ledger.accounts.limits(tenant).rows_queued
+            if refused.fields[0].field == "rows_queued" and most is not None and (rows or 0) > most:
+                raise InvalidRequest.of(
+                    "input.items", f"expected at most {most:.0f} rows, this tenant's quota", rows
+                ) from None
+            raise
 
     def _job_id(self, tenant: str, idempotency_key: str | None) -> str:
         if idempotency_key is None:
@@ -221,6 +249,7 @@ class Submissions:
         Raises:
             NotFound: the tenant has no such job.
             Conflict: it has not ended, or every row has a result.
+            QuotaExceeded: the tenant has no room for it.
         """
         record = self._ledger.jobs.get(tenant, job_id)
         if not record.status.ended:
@@ -230,6 +259,8 @@ class Submissions:
         self._ledger.pressure.require_room()
         names = JobNames(tenant, job_id)
         generation = record.attempts + 1
+        left = None if record.total is None else record.total - record.completed
+        require_room(self._ledger, job_id, tenant, left, retry=True)
         intent = Intent(at=record.now, tenant=tenant, subject=job_id, act=Act.RETRY)
         self._intents.record(intent)
         asked = Retry(generation=generation, base=record.completed, at=record.now)
@@ -257,7 +288,8 @@ class Submissions:
         self._store.delete(names.spec)
         if not self._ledger.jobs.forget(job_id):
             raise Conflict("the job is being tried again")
-        remove_objects(self._store, names)
+        removed = remove_objects(self._store, names)
+        count_stored(self._ledger, tenant, -removed.bytes)
 
 
 def _lane(spec: JobSpec, input_bytes: int | None) -> Lane:
@@ -265,14 +297,23 @@ def _lane(spec: JobSpec, input_bytes: int | None) -> Lane:
     return Lane.QUICK if small else Lane.BULK
 
 
-def remove_objects(store: ObjectStore, names: JobNames) -> int:
-    """Remove whatever lies under a job's prefix, and its deliveries; how many objects there were."""
-    count = 0
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What was removed from the store."""
+
+    objects: int
+    bytes: int
+
+
+def remove_objects(store: ObjectStore, names: JobNames) -> Removed:
+    """Remove whatever lies under a job's prefix, and its deliveries."""
+    objects = size = 0
     for prefix in (names.prefix, TenantNames(names.tenant).deliveries(names.job_id)):
         for found in store.list(prefix):
             store.delete(found.name)
-            count += 1
-    return count
+            objects += 1
+            size += found.size
+    return Removed(objects=objects, bytes=size)
 
 
 def read_manifest(store: ObjectStore, names: JobNames) -> dict[str, Any]:

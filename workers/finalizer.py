@@ -25,6 +25,7 @@ from jobs.states import Status
 from storage.ledger import Answer, CommittedPart
 from storage.objects import ObjectMissing
 from storage.parts import DamagedPart, decode_shard, open_part
+from storage.quotas import count_stored
 from storage.restore import planned_ranges, restore_job
 from storage.streams import readable
 from storage.submission import read_manifest
@@ -191,12 +192,18 @@ class _Finalizing:
             CheckpointFolder(self._store, self._names).clear()
         # What is to be told of it is in the store before it has ended.
         if self._ledger.jobs.finish(ended, DeliveryTable(self._store).open(ended)):
+            self._count_outputs(manifest["outputs"])
             log.info(
                 "ended",
                 job=ended.id,
                 status=ended.status.value,
                 rows=ended.completed + ended.failed,
             )
+
+    def _count_outputs(self, outputs: dict[str, Any]) -> None:
+        """Count them against the tenant's quota, with their copies; all else is counted when the store is listed."""
+        size = sum(int(output["bytes"]) for output in outputs.values())
+        count_stored(self._ledger, self._names.tenant, 2 * size)
 
     def _write(self) -> dict[str, Any]:
         with self._sections() as sections:

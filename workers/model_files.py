@@ -30,6 +30,7 @@ from nlp.files import find_model_folder, is_adapter
 from nlp.materialize import usable_folder
 from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import download
+from storage.tenants import allowed_prefixes
 from workers.runtime import Runtime
 
 #: What is fetched from a hub: weights in safetensors (or GGUF), configuration, tokenizer. Never pickles or code.
@@ -59,6 +60,7 @@ class ModelFiles:
     def __init__(self, runtime: Runtime) -> None:
         self._settings = runtime.settings
         self._store = runtime.store
+        self._ledger = runtime.ledger
         self._registry = runtime.registry
         self._cache = runtime.settings.model_cache_dir.absolute()
 
@@ -110,7 +112,7 @@ class ModelFiles:
         folder = self.folder(tenant, ref)
         if not is_adapter(folder):
             return Source(key=str(ref), folder=folder)
-        base = settle(self._base(AdapterConfig.read(folder)))
+        base = settle(self._base(tenant, AdapterConfig.read(folder)))
         below = self.folder(tenant, base)
         if is_adapter(below):
             raise JobFailure("model_unsupported", f"{ref}: its base {base} is an adapter itself")
@@ -118,8 +120,8 @@ class ModelFiles:
             key=str(base), folder=below, adapter=AdapterFiles(key=str(ref), folder=folder)
         )
 
-    def _base(self, config: AdapterConfig) -> ModelRef:
-        """The base that an adapter names: by no other rules than if the job's owner had named it.
+    def _base(self, tenant: str, config: AdapterConfig) -> ModelRef:
+        """The base that an adapter names: by no other rules than if the adapter's owner had named it.
 
         Raises:
             JobFailure: it is no reference, or one that may not be used.
@@ -133,7 +135,9 @@ class ModelFiles:
                 check_allowed(
                     f"{ref}/",
                     own_bucket=self._settings.s3_bucket,
-                    allowed=self._settings.s3_allowed_prefixes,
+                    allowed=allowed_prefixes(
+                        self._ledger, tenant, self._settings.s3_allowed_prefixes
+                    ),
                     field="model",
                 )
         except InvalidRequest as error:
@@ -163,7 +167,7 @@ class ModelFiles:
         if ref.scheme is not Scheme.REGISTRY:
             return self.pin(ref)
         try:
-            found = self._registry.resolve(tenant, ref.location, ref.revision)
+            _, found = self._registry.find(tenant, ref.location, ref.revision)
         except NotFound as error:
             raise _missing(ref, error.detail) from None
         return ModelRef(Scheme.REGISTRY, found.name, found.version)
@@ -202,11 +206,11 @@ class ModelFiles:
 
     def _registered(self, tenant: str, ref: ModelRef) -> Path:
         try:
-            version = self._registry.resolve(tenant, ref.location, ref.revision)
+            owner, version = self._registry.find(tenant, ref.location, ref.revision)
         except NotFound as error:
             raise _missing(ref, error.detail) from None
         target = self._cache / "registry" / version.digest
-        return once(target, lambda folder: self._registry.download(tenant, version, folder))
+        return once(target, lambda folder: self._registry.download(owner, version, folder))
 
     def _bucket(self, ref: ModelRef) -> Path:
         bucket, _, prefix = ref.location.partition("/")

@@ -167,6 +167,7 @@ class _Planning:
         self._fresh = record.version == 1
         self._duplicates = DuplicateCounter()
         self._invited = 0.0
+        self._most_rows = runtime.ledger.accounts.limits(record.tenant).rows_queued
 
     def run(self) -> None:
         data = None if self._fresh else object_or_none(self._runtime.store, self._names.sealed)
@@ -198,9 +199,20 @@ class _Planning:
             self._runtime.store.put(self._names.shard(rows), encode_shard([shard]))
             self._add(rows)
             total = rows.stop
+            self._check_quota(total)
         if total == 0 and self._names.generation == 1:
             raise _empty()
         return total
+
+    def _check_quota(self, total: int) -> None:
+        """Refuse a job that by itself has more rows than its tenant may have waiting.
+
+        Raises:
+            JobFailure: it has.
+        """
+        if self._most_rows is not None and total > self._most_rows:
+            reason = f"the input has more than {self._most_rows:.0f} rows, the tenant's quota"
+            raise JobFailure("rows_quota_exceeded", reason, field="input")
 
     def _plan_training(self, kind: TrainingKind, params: Any, plan: Plan) -> int:
         """Keep the input as data, and add the one row that a training has."""

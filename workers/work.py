@@ -211,12 +211,12 @@ class ModelWorker:
                 "worker_lost", f"{before} workers ended while they made ready for this job"
             )
 
-    def _settled(self, names: JobNames, base: ModelRef) -> ModelRef:
+    def _settled(self, names: JobNames, owner: str, base: ModelRef) -> ModelRef:
         """The base of the job's adapter: what the first worker that asked found it to stand for."""
         store = self._runtime.store
         known = object_or_none(store, names.base)
         if known is None:
-            pinned = str(self._files.pinned_base(names.tenant, base))
+            pinned = str(self._files.pinned_base(owner, base))
             store.put_once(names.base, orjson.dumps({"ref": pinned}))
             known = store.get(names.base)  # another worker's, where that came first
         return ModelRef.parse(orjson.loads(known)["ref"])
@@ -243,8 +243,9 @@ class ModelWorker:
             started = time.monotonic()
             plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
             model_key = plan.model or job.model_key
+            owner = job.model_owner
             source = self._files.source(
-                job.tenant, ModelRef.parse(model_key), lambda base: self._settled(names, base)
+                owner, ModelRef.parse(model_key), lambda base: self._settled(names, owner, base)
             )
             if source.adapter is not None and not kind.loads_weights:
                 # Such a kind handles files and computes nothing: the adapter itself is what it asks for.
@@ -271,4 +272,4 @@ class ModelWorker:
         plan = Plan.model_validate_json(self._runtime.store.get(names.plan))
         reference = plan.model or job.model_key
         ref = ModelRef.parse(reference)
-        return TrainingBase(self._files.trainable(job.tenant, ref), reference)
+        return TrainingBase(self._files.trainable(job.model_owner, ref), reference)

@@ -43,6 +43,9 @@ class ModelView(View):
 
     object: Literal["model"] = Field(description="Always `model`.")
     name: str = Field(description="Its name.", examples=["tickets"])
+    shared: bool = Field(
+        description="Whether all tenants may use it; only tenant `shared` changes such a model."
+    )
     versions: list[VersionView] = Field(description="Newest last.")
     aliases: dict[str, str] = Field(
         description="Names that move, and the version each points at.",

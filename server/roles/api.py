@@ -19,6 +19,7 @@ def build_app(settings: Settings) -> Flask:
     """The application with connections of its own. Waits until bucket and ledger are set up."""
     connections = Connections.open(settings)
     installation = connections.await_installation()
+    connections.ledger.accounts.publish_defaults()
     services = Services(
         settings=settings,
         store=connections.store,

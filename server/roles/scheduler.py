@@ -1,4 +1,4 @@
-"""The scheduler role: sweeps, and delivers webhooks, until it is stopped."""
+"""The scheduler role: sweeps, delivers webhooks and keeps accounts, until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 
 from jobs.errors import Unavailable
 from jobs.settings import Settings
+from scheduler.accounts import Accountant
 from scheduler.sweeper import Sweeper
 from scheduler.webhooks import Deliverer
 from server.connect import Connections
@@ -36,8 +37,12 @@ def run(settings: Settings) -> None:
     delivering = threading.Thread(target=deliverer.run, name="webhooks", daemon=True)
     delivering.start()
     threading.Thread(target=_announce, args=(connections,), daemon=True).start()
+    accountant = Accountant(connections.store, connections.ledger)
+    accounts = threading.Thread(target=accountant.run, name="accounts", daemon=True)
+    accounts.start()
     log.info("scheduler ready")
     sweeper.run()
+    accountant.stop()
     delivering.join()
 
 

@@ -12,6 +12,9 @@ import redis
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.settings import Settings
+from jobs.tenants import Limits
+from storage.ledger.accounts import AccountTable
+from storage.ledger.admission import AdmissionTable
 from storage.ledger.jobs import JobFilter, JobTable, NewJob
 from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
@@ -22,6 +25,8 @@ from storage.ledger.webhooks import DueDelivery, WebhookTable
 from storage.ledger.workers import WorkerTable
 
 __all__ = [
+    "AccountTable",
+    "AdmissionTable",
     "Answer",
     "Claim",
     "CommittedPart",
@@ -53,8 +58,16 @@ def new_epoch(owner: str) -> str:
 class Ledger:
     """Everything the ledger holds, by subject."""
 
-    def __init__(self, client: LedgerClient, lease_ms: int, now: int | None = None) -> None:
+    def __init__(
+        self,
+        client: LedgerClient,
+        lease_ms: int,
+        now: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.client = client
+        self.admission = AdmissionTable(client, now)
+        self.accounts = AccountTable(client, limits or Limits(), now)
         self.jobs = JobTable(client)
         self.ranges = RangeTable(client, lease_ms, now)
         self.training = TrainingTable(client)
@@ -66,7 +79,11 @@ class Ledger:
     @classmethod
     def connect(cls, settings: Settings) -> Ledger:
         """The ledger that the settings name. Opens no connection yet."""
-        return cls(LedgerClient.connect(settings), int(settings.lease_seconds * 1000))
+        return cls(
+            LedgerClient.connect(settings),
+            int(settings.lease_seconds * 1000),
+            limits=settings.limits,
+        )
 
     def epoch(self) -> str | None:
         """What was said when the ledger became whole; None when it is not. Begins with its owner's id."""

@@ -40,6 +40,7 @@ class NewJob:
     created_at: int | None = None  #: ms; Redis's clock when None
     output: dict[str, str] | None = None  #: where its output goes too
     webhook: bool = False  #: whether somebody is told of its end
+    rows: int | None = None  #: of the input, where they are known before planning
 
     def fields(self) -> list[str | int | float]:
         """Names and values of the record, one after the other."""
@@ -55,6 +56,7 @@ class NewJob:
             "max_error_share": self.max_error_share,
             "output": None if self.output is None else _dumps(self.output),
             "webhook": 1 if self.webhook else None,
+            "rows": self.rows,
         }
         return _flat(fields)
 
@@ -167,8 +169,8 @@ class JobTable:
         with ledger_faults():
             return cast("set[str]", self._client.redis.smembers("active"))
 
-    def unfinished(self, tenant: str) -> Iterator[JobRecord]:
-        """The tenant's jobs that have not ended.
+    def unfinished(self, tenant: str | None) -> Iterator[JobRecord]:
+        """The tenant's jobs that have not ended; of None everybody's.
 
         Raises:
             Unavailable: the ledger cannot say.
@@ -178,7 +180,7 @@ class JobTable:
             # Also of no jobs at all: a ledger that is being built says so.
             chunk = list(islice(ids, _PAGE))
             for record in self._read(chunk):
-                if record.tenant == tenant and not record.status.ended:
+                if tenant in (None, record.tenant) and not record.status.ended:
                     yield record
             if len(chunk) < _PAGE:
                 return
@@ -264,10 +266,12 @@ class JobTable:
             # Without the epoch a missing job may only not have been restored yet: never 404.
             raise Unavailable("the ledger is being built")
         now = seconds * 1000 + micros // 1000
-        return (_record(fields, now) for fields in hashes if fields)
+        return (record_of(fields, now) for fields in hashes if fields)
 
 
-def _record(fields: dict[str, str], now: int) -> JobRecord:
+def record_of(fields: Mapping[str, str], now: int) -> JobRecord:
+    """A record as the ledger holds it, read at ``now`` (ms)."""
+
     def number(name: str) -> int:
         return int(fields.get(name, 0))
 

@@ -22,6 +22,8 @@ REBUILD_MS = 30_000
 _LEFTOVERS = (
     "job:*",
     "tenant:*",
+    "usage:*",
+    "bucket:*",
     "runnable:*",
     "slots:*",
     "lapsed:*",

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from jobs.errors import Unavailable
@@ -35,6 +36,20 @@ def ledger_faults() -> Iterator[None]:
         if code in _NO_WRITES:
             raise Unavailable(f"Redis takes no writes now: {code}") from error
         raise
+
+
+def _translated(answer: Any) -> Any:
+    if not isinstance(answer, redis.RedisError) or isinstance(answer, NoScriptError):
+        return answer
+    try:
+        with ledger_faults():
+            _fail(answer)
+    except (redis.RedisError, Unavailable) as error:
+        return error
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def _sources() -> dict[str, str]:
@@ -96,6 +111,39 @@ class LedgerClient:
                 if isinstance(answer, Exception):
                     raise answer
         return answers
+
+    def call_together(self, calls: Sequence[tuple[str, Sequence[Argument]]]) -> list[Any]:
+        """Run different scripts in one round trip, each for itself; the answers in order.
+
+        An error of one of them, ``Unavailable`` too, stands in the place of its answer.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        answers = self._together(calls)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # A server that has just started knows none; those that it did know have run.
+            for name, _ in calls:
+                with ledger_faults():
+                    self.redis.script_load(self._scripts[name].script)
+            missed = [isinstance(one, NoScriptError) for one in answers]
+            again = iter(
+                self._together([call for call, miss in zip(calls, missed, strict=True) if miss])
+            )
+            answers = [
+                next(again) if miss else answer
+                for answer, miss in zip(answers, missed, strict=True)
+            ]
+        return answers
+
+    def _together(self, calls: Sequence[tuple[str, Sequence[Argument]]]) -> list[Any]:
+        with ledger_faults():
+            pipe = self.redis.pipeline(transaction=False)
+            for name, arguments in calls:
+                # Not by the script's own call: the pipeline would ask each time which scripts are known.
+                pipe.evalsha(self._scripts[name].sha, 0, *arguments)
+            found = pipe.execute(raise_on_error=False)
+        return [_translated(answer) for answer in found]
 
     def close(self) -> None:
         """Give back all connections."""

@@ -6,12 +6,15 @@
 --   ledger:rebuild        string  token of whoever builds the ledger again from the store; lapses
 --   ledger:watch          hash    run_id of the server that the sweepers see, since when (ms) they have seen it
 --                                 without a gap, and when last: seen (ms)
+--   ledger:limits         hash    what a tenant may use that has no limit of its own, by name (see jobs/tenants.py)
+--   ledger:accounts       string  token of the scheduler that keeps the accounts now; lapses
 --   job:<id>              hash    the job's record (see jobs/record.py), and beside it: sealed, planner,
 --                                 planner_until, finalizer, finalizer_until, final_state, max_error_rows,
 --                                 max_error_share, model_key, waiting_since, lane, restoring, base (rows that earlier
 --                                 generations gave a result), openings, plannings, deferrals, not_before, yield_until,
 --                                 ungathered (bytes of output since somebody was last asked to join parts),
---                                 checkpoint (newest step of a training at which deaths were forgiven)
+--                                 checkpoint (newest step of a training at which deaths were forgiven),
+--                                 rows (how many the submission had, where that was known)
 --   job:<id>:ranges       hash    every range ever seen -> p(ending) | l(eased) | d(one):<token> | s(plit)
 --   job:<id>:pending      zset    ranges that wait for a worker, by first row, those that killed one last
 --   job:<id>:leases       hash    leased range -> token
@@ -23,6 +26,18 @@
 --   job:<id>:origins      hash    piece of a split range -> the planned range whose shard holds its rows
 --   job:<id>:done         zset    <range>.<token> of committed parts, by first row
 --   tenant:<t>:jobs       zset    the tenant's job ids, by time of submission (ms)
+--   tenant:<t>            hash    a tenant that has a record: record (JSON), disabled ('1'), and its own limits by name
+--                                 ('' lifts one)
+--   tenant:<t>:unfinished set     ids of its jobs that have not ended
+--   tenant:<t>:rows       hash    such a job -> its rows that wait to be computed; all -> their sum
+--   tenant:<t>:reserved   hash    job that is about to be entered -> <rows> <when that lapses (ms)>
+--   tenant:<t>:stored     hash    bytes in the store, moved (their change since they are being measured), measured_at
+--   tenant:<t>:arriving   hash    token of an upload -> <bytes so far> <when that lapses (ms)>
+--   bucket:<t>:<limit>    string  when the tenant's calls will all be forgotten (ms): see charge.lua; lapses then
+--   usage:<day>           set     tenants that used something on that day (number of days since 1970); lapses
+--   usage:<day>:<t>       hash    what the tenant used: requests, rows, failed_rows, input_tokens, output_tokens,
+--                                 device_ms, bytes_uploaded; lapses
+--   audit                 stream  who changed what, until the scheduler has put it into the store
 --   active                set     ids of jobs that have not ended
 --   runnable:<priority>   zset    tenants that have jobs with pending ranges, by virtual time (shards served)
 --   runnable:<priority>:<t>  zset ids of such jobs of one tenant, by virtual time
@@ -35,6 +50,7 @@
 --   webhooks              zset    tenants with deliveries that are to be attempted, by when one of them is due (ms)
 --   webhooks:<tenant>     zset    these deliveries of a tenant, by when they are due; a leased one by the lease's end
 --   webhooks.leases       hash    token of an attempt -> <tenant>/<delivery>
+--   keys:used             hash    API key -> when it was last used, to the minute (ms)
 --
 -- Times are Redis's own, in milliseconds; tests pass theirs.
 
@@ -74,6 +90,72 @@ local function pending_score(id, range)
   -- What killed workers goes last: first whatever can be done safely.
   local deaths = tonumber(redis.call('HGET', job_key(id) .. ':attempts', range) or 0)
   return tonumber(string.sub(range, 1, 12)) + deaths * 1e12
+end
+
+-- What a tenant may use: its own limit, else the installation's; nil: there is none.
+local function limit_of(tenant, name)
+  local limit = redis.call('HGET', 'tenant:' .. tenant, name) or redis.call('HGET', 'ledger:limits', name)
+  return tonumber(limit or '')
+end
+
+local DAY_MS, USAGE_SECONDS = 86400000, 8 * 86400
+
+local function usage_key(tenant, now)
+  return 'usage:' .. math.floor(now / DAY_MS) .. ':' .. tenant
+end
+
+-- Count what a tenant used: now, then name, amount, ...
+local function used(tenant, now, ...)
+  local key, day = usage_key(tenant, now), 'usage:' .. math.floor(now / DAY_MS)
+  local counts = {...}
+  for i = 1, #counts, 2 do redis.call('HINCRBY', key, counts[i], counts[i + 1]) end
+  redis.call('SADD', day, tenant)
+  redis.call('EXPIRE', key, USAGE_SECONDS)
+  redis.call('EXPIRE', day, USAGE_SECONDS)
+end
+
+-- Whether a tenant has used up its device-seconds of today: nobody works for it before the next day.
+local function used_up(tenant, now)
+  local limit = limit_of(tenant, 'device_seconds_per_day')
+  if not limit then return false end
+  return tonumber(redis.call('HGET', usage_key(tenant, now), 'device_ms') or 0) >= limit * 1000
+end
+
+-- The first tenants of a queue that may be served today.
+local function first_tenants(queue, most, now)
+  local found, seen = {}, 0
+  while #found < most do
+    local some = redis.call('ZRANGE', queue, seen, seen + most - 1)
+    for _, tenant in ipairs(some) do
+      if #found < most and not used_up(tenant, now) then found[#found + 1] = tenant end
+    end
+    seen = seen + most
+    if #some < most then break end
+  end
+  return found
+end
+
+-- A job's rows that wait to be computed become more or fewer, and with them its tenant's.
+local function queue_rows(id, change)
+  local queue = 'tenant:' .. field(id, 'tenant') .. ':rows'
+  local known = tonumber(redis.call('HGET', queue, id) or 0)
+  local rows = math.max(0, known + change)
+  if rows == known then return end
+  if rows == 0 then redis.call('HDEL', queue, id) else redis.call('HSET', queue, id, rows) end
+  redis.call('HINCRBY', queue, 'all', rows - known)
+end
+
+local function unqueue_rows(id) queue_rows(id, -math.huge) end
+
+local function begin(id)
+  redis.call('SADD', 'active', id)
+  redis.call('SADD', 'tenant:' .. field(id, 'tenant') .. ':unfinished', id)
+end
+
+local function cease(id)
+  unqueue_rows(id)
+  redis.call('SREM', 'active', id)
+  redis.call('SREM', 'tenant:' .. field(id, 'tenant') .. ':unfinished', id)
 end
 
 local function not_runnable(id)
@@ -160,6 +242,7 @@ local function decide(id, outcome, problem)
   redis.call('HSET', job_key(id), 'outcome', outcome, 'status', status)
   if problem ~= '' then redis.call('HSET', job_key(id), 'error', problem) end
   not_runnable(id)
+  unqueue_rows(id)
   touch(id)
 end
 

@@ -11,6 +11,10 @@ redis.call('HSET', job_key(id), 'planner_until', now + tonumber(ARGV[4]))
 if field(id, 'outcome') ~= '' then return 'ok' end
 if redis.call('HEXISTS', job_key(id) .. ':ranges', range) == 1 then return 'ok' end
 add_pending(id, range, now)
+if field(id, 'rows') == '' then
+  local start, stop = bounds(range)
+  queue_rows(id, stop - start)
+end
 redis.call('HDEL', job_key(id), 'plannings', 'waiting')
 if field(id, 'status') == 'validating' then
   redis.call('HSET', job_key(id), 'status', 'in_progress')

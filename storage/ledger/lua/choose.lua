@@ -1,7 +1,8 @@
 #!lua
 -- Choose the job that a worker should serve next. Priority comes first, unless a job of a lower one has starved;
 -- then fair share, between tenants and between a tenant's jobs; then a model that the worker holds already, unless
--- the job whose turn it is has waited too long for that.
+-- the job whose turn it is has waited too long for that. Tenants that have used up their device-seconds of today are
+-- passed over.
 -- ARGV: now, longest wait for the sake of a model at hand (ms), longest wait of a lower priority (ms), then the keys
 --       of the models that the worker holds
 -- Returns the job's id, or '' when nothing can be claimed.
@@ -16,7 +17,7 @@ local function waited(id) return now - tonumber(redis.call('HGET', job_key(id), 
 -- first ones is asked for, none behind the one that is found.
 local function first(priority, test)
   local queue = 'runnable:' .. priority
-  for _, tenant in ipairs(redis.call('ZRANGE', queue, 0, 15)) do
+  for _, tenant in ipairs(first_tenants(queue, 16, now)) do
     for _, id in ipairs(redis.call('ZRANGE', queue .. ':' .. tenant, 0, 15)) do
       if tonumber(redis.call('HGET', job_key(id), 'not_before') or 0) <= now and test(id) then return id end
     end

@@ -8,7 +8,7 @@ local id, last = ARGV[1], ARGV[3]
 local job = job_key(id)
 local status = field(id, 'status')
 if status == '' or ended(status) then
-  redis.call('SREM', 'active', id)
+  cease(id)
   return 0
 end
 if (redis.call('HGET', job, 'attempts') or '1') ~= ARGV[2] then return 0 end
@@ -16,7 +16,7 @@ not_runnable(id)
 redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 6))
 redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state', 'sealed',
   'restoring', 'plannings', 'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since', 'ungathered')
-redis.call('SREM', 'active', id)
+cease(id)
 drop_ranges(id)
 if ARGV[5] ~= '' then deliver(field(id, 'tenant'), ARGV[5], clock()) end
 touch(id)

@@ -7,7 +7,7 @@ local id = ARGV[1]
 local status = field(id, 'status')
 if status ~= '' and not ended(status) then return {0, status} end
 redis.call('ZREM', 'tenant:' .. field(id, 'tenant') .. ':jobs', id)
-redis.call('SREM', 'active', id)
+cease(id)
 drop_ranges(id)
 redis.call('UNLINK', job_key(id))
 return {1, status}

@@ -15,7 +15,7 @@ if ARGV[5] ~= '' then redis.call('HSET', job .. ':hands', range, ARGV[5]) end
 -- The first of each tenant, of this priority or a higher one. Only one worker is asked for each waiting job.
 for _, priority in ipairs(PRIORITIES) do
   local queue = 'runnable:' .. priority
-  for _, tenant in ipairs(redis.call('ZRANGE', queue, 0, 7)) do
+  for _, tenant in ipairs(first_tenants(queue, 8, now)) do
     local other = redis.call('ZRANGE', queue .. ':' .. tenant, 0, 0)[1]
     if other and other ~= id and redis.call('ZCARD', job_key(other) .. ':expiry') == 0 then
       local times = redis.call('HMGET', job_key(other), 'waiting_since', 'not_before', 'yield_until', 'openings')

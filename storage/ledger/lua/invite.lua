@@ -15,7 +15,7 @@ local function count()
   local claimable, first = 0, ''
   for _, priority in ipairs(PRIORITIES) do
     local queue = 'runnable:' .. priority
-    for _, tenant in ipairs(redis.call('ZRANGE', queue, 0, 15)) do
+    for _, tenant in ipairs(first_tenants(queue, 16, now)) do
       for _, id in ipairs(redis.call('ZRANGE', queue .. ':' .. tenant, 0, 15)) do
         if tonumber(redis.call('HGET', job_key(id), 'not_before') or 0) <= now then
           claimable = claimable + redis.call('ZCARD', job_key(id) .. ':pending')

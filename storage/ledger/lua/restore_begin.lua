@@ -6,7 +6,10 @@
 require_restorer(ARGV[2])
 local id, tenant, created = ARGV[1], ARGV[5], ARGV[6]
 local job = job_key(id)
-if redis.call('EXISTS', job) == 1 then not_runnable(id) end
+if redis.call('EXISTS', job) == 1 then
+  not_runnable(id)
+  unqueue_rows(id)
+end
 local version = tonumber(redis.call('HGET', job, 'version') or 0)
 drop_ranges(id)
 redis.call('UNLINK', job)
@@ -16,8 +19,9 @@ redis.call('HSET', job, 'id', id, 'tenant', tenant, 'status', 'validating', 'cre
 redis.call('ZADD', 'tenant:' .. tenant .. ':jobs', created, id)
 if ended(field(id, 'status')) then
   redis.call('HDEL', job, 'restoring', 'planner_until')
-  redis.call('SREM', 'active', id)
+  cease(id)
 else
-  redis.call('SADD', 'active', id)
+  begin(id)
+  queue_rows(id, tonumber(redis.call('HGET', job, 'rows') or 0))
 end
 return field(id, 'status')

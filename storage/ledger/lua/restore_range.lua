@@ -30,5 +30,15 @@ for i = 5, #ARGV, 7 do
   start = last
 end
 if #ARGV > 4 then add_piece(id, range, start, stop, now) end
-if field(id, 'outcome') ~= '' then not_runnable(id) end
-return left + stop - start
+left = left + stop - start
+if field(id, 'rows') == '' then
+  queue_rows(id, left)
+else
+  local planned_start, planned_stop = bounds(range)
+  queue_rows(id, left - (planned_stop - planned_start))
+end
+if field(id, 'outcome') ~= '' then
+  not_runnable(id)
+  unqueue_rows(id)
+end
+return left

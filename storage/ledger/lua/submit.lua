@@ -11,5 +11,7 @@ redis.call('HSET', job_key(id), 'id', id, 'tenant', tenant, 'status', 'validatin
   'created_at', created, 'planner_until', created + tonumber(ARGV[4]), 'version', 1, unpack(ARGV, 6))
 if ARGV[5] ~= '' then redis.call('HSET', job_key(id), 'expires_at', created + tonumber(ARGV[5])) end
 redis.call('ZADD', 'tenant:' .. tenant .. ':jobs', created, id)
-redis.call('SADD', 'active', id)
+redis.call('HDEL', 'tenant:' .. tenant .. ':reserved', id)
+begin(id)
+queue_rows(id, tonumber(redis.call('HGET', job_key(id), 'rows') or 0))
 return 1

@@ -10,7 +10,7 @@ local now = clock(ARGV[4])
 local job = job_key(id)
 local status = field(id, 'status')
 if status == '' or ended(status) then
-  redis.call('SREM', 'active', id)
+  cease(id)
   return {0, status, '', ''}
 end
 -- Whoever was restoring the job is dead, or too slow: what it has not entered will be planned.
@@ -60,6 +60,14 @@ end
 for _, range in ipairs(expired) do bury(range) end
 if #expired > 0 then touch(id) end
 if not decided then try_finalize(id) end
+-- Whoever asks after a job that nobody works at today is told why.
+local why = 'the device-seconds of the tenant are used up for today; it goes on at 00:00 UTC'
+local passed = status == 'in_progress' and redis.call('ZCARD', job .. ':pending') > 0 and used_up(field(id, 'tenant'), now)
+if passed ~= (field(id, 'waiting') == why) then
+  if passed then redis.call('HSET', job, 'waiting', why) else redis.call('HDEL', job, 'waiting') end
+  touch(id)
+end
+begin(id)
 status = field(id, 'status')
 local stuck = ''
 -- Whoever held the role is out; whoever is sent for now has a while to come before another is.

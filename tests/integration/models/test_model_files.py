@@ -14,6 +14,7 @@ from jobs.errors import JobFailure, Unavailable
 from jobs.kinds import KindRegistry
 from jobs.modelref import ModelRef
 from jobs.settings import Settings
+from jobs.tenants import SHARED_TENANT
 from nlp.cache import AdapterFiles
 from server.connect import Connections
 from tests.integration.models.hub import REPO, Hub, serving
@@ -207,6 +208,26 @@ def test_an_adapter_comes_with_its_base(
         assert source(at, ref).key == asked
     pinned = ModelFiles(at).pinned_base(TENANT, ModelRef.parse("registry:base"))
     assert str(pinned) == f"registry:base@{version.version}"
+
+
+def test_a_shared_model_is_fetched_unless_the_tenant_hides_it(
+    settings_env: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache")
+    at.registry.publish("other", "secret", model, source="test", facts={})
+    with pytest.raises(JobFailure) as failure:
+        fetch(at, "registry:secret")
+    assert failure.value.failure_code == "model_not_found"
+    shared = at.registry.publish(SHARED_TENANT, "common", model, source="test", facts={})
+    assert contents(fetch(at, "registry:common")) == contents(model)
+    pinned = ModelFiles(at).pinned_base(TENANT, ModelRef.parse("registry:common"))
+    assert str(pinned) == f"registry:common@{shared.version}"
+    (model / "config.json").write_text('{"model_type": "bert", "own": true}')
+    at.registry.publish(TENANT, "common", model, source="test", facts={})
+    assert contents(fetch(at, "registry:common")) == contents(model)
+    # Whoever uses what it found before goes on with that: the owner is pinned with the version.
+    found = ModelFiles(at).folder(SHARED_TENANT, ModelRef.parse(str(pinned)))
+    assert contents(found) != contents(model)
 
 
 def test_a_base_is_held_to_the_rules_for_any_reference(

@@ -32,6 +32,14 @@ def clear(bench: LedgerBench) -> None:
 #: One call of each script.
 CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "add": lambda bench: bench.ranges.add(JOB, TOKEN, ROWS),
+    "admit": lambda bench: bench.ledger.admission.look("key_a", "read_rate", JOB),
+    "arrive": lambda bench: bench.ledger.accounts.arrive(TENANT, TOKEN, 1),
+    "charge": lambda bench: bench.ledger.admission.charge(TENANT, "read_rate", 1.0),
+    "key_used": lambda bench: bench.ledger.admission.key_used("key_a"),
+    "measured": lambda bench: bench.ledger.accounts.measured(TENANT, 1),
+    "requests": lambda bench: bench.ledger.admission.count({TENANT: 1}),
+    "reserve": lambda bench: bench.ledger.accounts.reserve(JOB, TENANT, 1),
+    "stored": lambda bench: bench.ledger.accounts.stored(TENANT, 1),
     "choose": lambda bench: bench.ranges.choose([]),
     "claim": lambda bench: bench.ranges.claim(JOB, TOKEN),
     "commit": lambda bench: bench.commit(ROWS, TOKEN),

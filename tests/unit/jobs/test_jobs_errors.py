@@ -15,6 +15,8 @@ from jobs.errors import (
     JobFailure,
     MalformedBody,
     NotFound,
+    QuotaExceeded,
+    RateLimited,
     TextmillError,
     TooLarge,
     Unauthenticated,
@@ -35,6 +37,8 @@ STATUSES: dict[type[TextmillError], tuple[str, int]] = {
     Conflict: ("conflict", 409),
     TooLarge: ("too_large", 413),
     UnsupportedMedia: ("unsupported_media_type", 415),
+    RateLimited: ("rate_limited", 429),
+    QuotaExceeded: ("quota_exceeded", 429),
     Unavailable: ("unavailable", 503),
     JobFailure: ("internal_error", 422),
 }
