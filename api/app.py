@@ -7,7 +7,7 @@ import re
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected
 
-from api import docs, files, jobs, models, problems, results, system
+from api import docs, files, jobs, models, problems, results, system, uploads
 from api.auth import authenticate
 from api.services import Services
 from jobs.ids import new_token
@@ -29,7 +29,7 @@ def create_app(services: Services) -> Flask:
 
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
-    for part in (jobs, results, files, models, system):
+    for part in (jobs, results, files, uploads, models, system):
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)

@@ -64,6 +64,11 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
         raise invalid(error) from None
 
 
+def has_body() -> bool:
+    """Whether the request announces a body."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
 def json_body(model: type[Model], limit: int) -> Model:
     """The request's JSON body as a model.
 

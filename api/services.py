@@ -13,11 +13,13 @@ from jobs.settings import Settings
 from storage.broker import Broker
 from storage.files import FileTable
 from storage.installation import Installation
+from storage.joining import Joining
 from storage.keys import ApiKey, KeyRing
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.registry import Registry
 from storage.submission import Submissions
+from storage.uploads import UploadTable
 
 _NAME = "textmill"
 
@@ -40,6 +42,14 @@ class Services:
     @cached_property
     def files(self) -> FileTable:
         return FileTable(self.store)
+
+    @cached_property
+    def uploads(self) -> UploadTable:
+        return UploadTable(self.store, self.files)
+
+    @cached_property
+    def joining(self) -> Joining:
+        return Joining(self.store, self.files, self.uploads, self.settings.max_upload_bytes)
 
     @cached_property
     def registry(self) -> Registry:

@@ -11,7 +11,7 @@ import time
 
 #: Crockford's base 32, lower case: no letter that is mistaken for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_ID = re.compile(r"(job|file|key)_[0-9a-hjkmnp-tv-z]{26}")
+_ID = re.compile(r"(job|file|key|upload)_[0-9a-hjkmnp-tv-z]{26}")
 
 
 def _encode(number: int, length: int) -> str:
@@ -42,9 +42,17 @@ def idempotent_job_id(secret: bytes, tenant: str, idempotency_key: str) -> str:
 
 
 def is_id(value: str, kind: str) -> bool:
-    """Whether ``value`` has the form of an id of this kind (``job``, ``file`` or ``key``)."""
+    """Whether ``value`` has the form of an id of this kind (``job``, ``file``, ``key`` or ``upload``)."""
     match = _ID.fullmatch(value)
     return match is not None and match[1] == kind
+
+
+def id_ms(value: str) -> int:
+    """When an id of :func:`new_id` was made, in ms since 1970."""
+    number = 0
+    for digit in value.rpartition("_")[2]:
+        number = number * 32 + _ALPHABET.index(digit)
+    return number >> 80
 
 
 def new_token() -> str:
