@@ -460,8 +460,8 @@ def test_the_sweeper_sweeps_uploads(
     bench: Bench, ledger: Ledger, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swept: list[object] = []
-    monkeypatch.setattr(UploadTable, "sweep", lambda table: swept.append(table))
     sweeper = Sweeper(bench.store, ledger, broker, seconds=1, lease=3)
+    monkeypatch.setattr(sweeper._uploads, "sweep", lambda: swept.append("uploads"))
     monkeypatch.setattr(sweeper._replay, "replay", lambda _intents: None)
     monkeypatch.setattr(ledger, "now", lambda: int(time.time() * 1000))
     sweeper._look_back()
