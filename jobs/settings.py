@@ -135,6 +135,14 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")
 
+    @field_validator("s3_public_endpoint")
+    @classmethod
+    def _plain_host(cls, value: str | None) -> str | None:
+        # It becomes part of what is signed: a path or a user in it would make every URL worthless.
+        if value is not None and not re.fullmatch(r"(https?://)?[A-Za-z0-9.:\[\]_-]+/?", value):
+            raise ValueError("expected https://host, http://host:port or host:port")
+        return value
+
     @field_validator("s3_allowed_prefixes", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:

@@ -60,7 +60,7 @@ class ObjectStore:
     @classmethod
     def connect(cls, settings: Settings) -> ObjectStore:
         """The store that the settings name. Opens no connection yet."""
-        public = connect(settings, public=True)
+        public = connect(settings, public=True) if settings.s3_public_endpoint else None
         return cls(connect(settings), settings.s3_bucket, public=public)
 
     def in_bucket(self, bucket: str) -> ObjectStore:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from textmill.call import Call
-from textmill.errors import ApiError, ConnectionFailed, TransferFailed
+from textmill.errors import ApiError, ConnectionFailed, TransferFailed, Unavailable
 from textmill.partial import Kept, PartialFile
 from textmill.transport import Transport
 
@@ -27,7 +27,8 @@ _CHANGED = "the content changed on the server during the download; start again"
 def stream_bytes(transport: Transport, call: Call, *, resumable: bool = True) -> Iterator[bytes]:
     """The body of an answer, piece by piece.
 
-    When the connection breaks, the rest is asked for by ``Range``; pieces already given never come again.
+    When the connection breaks, the rest is asked for by ``Range``; pieces already given never come again. A download
+    that has begun bears an outage as long as waiting for a job does.
 
     Args:
         resumable: whether the server's bytes stay the same from one call to the next. When not, only a
@@ -136,9 +137,10 @@ class _Stream:
         self.etag = kept.etag if kept else None
         self.size: int | None = None  #: of the whole, where known
         self._begun = False  #: whether an answer has come
+        self._heard = time.monotonic()  #: when bytes last came
 
     def pieces(self) -> Iterator[bytes]:
-        failures = 0
+        failures, policy = 0, self._transport.policy
         while True:
             asked = self._asked()
             try:
@@ -149,31 +151,46 @@ class _Stream:
                         piece = chunk[skip:]
                         skip -= len(chunk) - len(piece)
                         if piece:
-                            failures = 0
+                            failures, self._heard = 0, time.monotonic()
                             yield piece
                             self.offset += len(piece)
                     return
             except httpx.TransportError as error:
                 failures += 1
-                pause = self._transport.policy.pause(failures)
+                pause = policy.pause(failures)
                 if pause is None or (self.offset and not self._resumable):
                     raise self._transport.failure(error) from error
                 time.sleep(pause)
+            except (ConnectionFailed, Unavailable):
+                if not self._bears_outage():
+                    raise
+                time.sleep(min(policy.max_seconds, policy.base_seconds))
             except ApiError as error:
-                if error.status != 416 or not self.offset:
-                    raise
-                # Broken off right after the last byte: there is nothing left to ask for.
-                if _total(error.headers) == self.offset:
+                if self._is_whole(error):
                     return
-                if self._begun:
-                    raise
-                self.offset, self.etag = 0, None  # kept of something else
 
     def _asked(self) -> Call:
         if not self.offset:
             return self._call
         asked = self._call.with_headers(Range=f"bytes={self.offset}-")
         return asked.with_headers(If_Range=self.etag) if self.etag else asked
+
+    def _bears_outage(self) -> bool:
+        policy = self._transport.policy
+        patient = self._begun and self._resumable and policy.attempts > 1
+        return patient and time.monotonic() - self._heard <= policy.outage_seconds
+
+    def _is_whole(self, refusal: ApiError) -> bool:
+        """Whether a range was refused because all is there; raises the refusal where there is no way to go on."""
+        if refusal.status != 416 or not self.offset:
+            raise refusal
+        # Broken off right after the last byte: there is nothing left to ask for.
+        if _total(refusal.headers) == self.offset:
+            return True
+        if self._begun:
+            raise refusal
+        self.offset, self.etag = 0, None  # what was kept is of something else
+        return False
 
     def _bytes_to_skip(self, response: httpx.Response) -> int:
         """How many bytes of this answer were received before. Checks that it continues what is there."""

@@ -20,7 +20,7 @@ from tests.unit.client.scripted import (
     reply,
 )
 from tests.unit.client.shell import stored
-from textmill import Conflict, ConnectionFailed, Textmill, TransferFailed
+from textmill import Conflict, ConnectionFailed, Textmill, TransferFailed, Unavailable
 from textmill.download import json_lines, save
 from textmill.partial import Kept, PartialFile
 
@@ -84,6 +84,15 @@ def test_partial_results_are_never_pieced_together(server: ScriptedServer, tm: T
     assert [request.query for request in server.requests] == [{"partial": "true"}]
     server.on("GET", RESULTS, ranged(CONTENT, breaks=(0,)))
     assert list(tm.jobs.rows(JOB_ID, "results", partial=True)) == ROWS
+
+
+def test_a_download_that_has_begun_bears_an_outage(server: ScriptedServer, tm: Textmill) -> None:
+    honest, away = ranged(CONTENT, breaks=(1000,)), problem(503, "unavailable", "starting")
+    server.on("GET", RESULTS, honest, *[away] * 9, honest)
+    assert list(tm.jobs.rows(JOB_ID, "results")) == ROWS
+    server.on("GET", RESULTS, *[away] * 9, honest)
+    with pytest.raises(Unavailable):
+        next(tm.jobs.rows(JOB_ID, "results"))
 
 
 def test_a_server_that_stays_away_ends_the_download(
