@@ -18,6 +18,7 @@ from api import (
     problems,
     results,
     system,
+    uploads,
     usage,
     webhooks,
 )
@@ -44,7 +45,8 @@ def create_app(services: Services) -> Flask:
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
     v1.after_request(audit.note)
-    for part in (jobs, results, webhooks, files, models, keys, usage, audit, system):
+    parts = (jobs, results, webhooks, files, uploads, models, keys, usage, audit, system)
+    for part in parts:
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)

@@ -28,6 +28,8 @@ ACTIONS: Mapping[str, str] = {
     "delete_job": "job.delete",
     "resend_delivery": "delivery.resend",
     "upload_file": "file.upload",
+    "complete_upload": "file.upload",
+    "complete_file": "file.upload",
     "delete_file": "file.delete",
     "import_model": "model.import",
     "set_alias": "alias.set",
@@ -40,8 +42,8 @@ ACTIONS: Mapping[str, str] = {
 }
 
 
-#: Operations that are no change by themselves although they are no mere look: none yet.
-QUIET: frozenset[str] = frozenset()
+#: Operations that are no change by themselves although they are no mere look: no file comes of them.
+QUIET: frozenset[str] = frozenset({"begin_upload", "put_upload_part", "abort_upload"})
 
 
 def note(response: Response) -> Response:

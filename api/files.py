@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, request
 from pydantic import Field
 
+from api.bodies import json_body
 from api.conditional import tagged
 from api.multipart import multipart_file
 from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, TAGGED, Answer, operation
-from api.requests import PageQuery, Query
+from api.presigning import REDIRECTED, presigned_download
+from api.requests import Flag, PageQuery, Query
 from api.responses import json_response, page_response, ranged
 from api.schemas.files import FilePage, FileView
+from api.schemas.uploads import CompleteUpload, DirectUpload, PresignedView
 from api.services import caller, services
-from jobs.errors import InvalidRequest, UnsupportedMedia
+from jobs.errors import InvalidRequest, NotFound, UnsupportedMedia
+from jobs.ids import is_id
+from jobs.names import TenantNames
 from jobs.scopes import Scope
-from storage.quotas import Arriving, count_stored
+from jobs.uploads import checked_name
+from storage.files import moment
+from storage.quotas import Arriving, count_stored, require_stored_room
+from storage.uploads import DIRECT_SECONDS
 
 blueprint = Blueprint("files", __name__)
 
@@ -29,6 +38,8 @@ _FORM = {
     "required": ["file"],
     "additionalProperties": False,
 }
+#: Only with ``presign=true``; otherwise JSON is a file like any other.
+_DIRECT = {**DirectUpload.model_json_schema(), "title": "DirectUpload"}
 
 
 class UploadQuery(Query):
@@ -39,6 +50,10 @@ class UploadQuery(Query):
         max_length=255,
         description="Name of a raw body, whose ending tells the format; `upload.jsonl` when empty.",
     )
+    presign: Flag = Field(
+        default=False,
+        description="Send no file but JSON that tells of it, and get a URL of the object store to put it to.",
+    )
 
 
 @blueprint.post("/files")
@@ -47,19 +62,27 @@ class UploadQuery(Query):
     tag="files",
     scope=Scope.FILES_WRITE,
     query=UploadQuery,
-    media={"application/octet-stream": _BYTES, "multipart/form-data": _FORM},
+    media={
+        "application/octet-stream": _BYTES,
+        "multipart/form-data": _FORM,
+        "application/json": _DIRECT,
+    },
     answers={
+        200: Answer(description="With `presign=true`: where to put the file.", model=PresignedView),
         201: Answer(
             description="The file.", model=FileView, headers={"Location": "Where the file is."}
-        )
+        ),
     },
 )
 def upload(query: UploadQuery) -> Response:
     """Store a file: the raw body, or the part `file` of a multipart form.
 
-    Of any size; it is written to the object store as it arrives.
+    Of any size; it is written to the object store as it arrives. With `presign=true` the body is JSON and nothing is
+    stored: the answer tells where to put the file, at most 5 GiB, before it is completed.
     """
     at = services()
+    if query.presign:
+        return _presigned(query)
     if request.mimetype == "multipart/form-data":
         filename, stream = multipart_file()
     else:
@@ -67,7 +90,7 @@ def upload(query: UploadQuery) -> Response:
             raise UnsupportedMedia("send a .gz file as it is, without Content-Encoding")
         filename = query.filename
         stream = cast(BinaryIO, request.stream)
-    tenant, name = caller().tenant, _checked_name(filename)
+    tenant, name = caller().tenant, checked_name(filename)
     with Arriving(at.ledger, tenant) as room:
         room.expect(request.content_length or 0)
         record = at.files.upload(tenant, name, room.watch(stream), at.settings.max_upload_bytes)
@@ -75,16 +98,52 @@ def upload(query: UploadQuery) -> Response:
     return json_response(record.public(), 201, {"Location": f"/v1/files/{record.id}"})
 
 
-def _checked_name(name: str) -> str:
-    name = name or "upload.jsonl"
-    bad = not name.isprintable() or len(name) > 255 or re.search(r"[\\/]", name)
-    if bad or name.strip(". ") == "":
-        raise InvalidRequest.of(
-            "filename",
-            "expected a plain file name: printable, at most 255 characters, no slashes",
-            name,
-        )
-    return name
+def _presigned(query: UploadQuery) -> Response:
+    at = services()
+    if query.filename:
+        raise InvalidRequest.of("filename", "stands in the body where presign=true is asked for")
+    asked = json_body(DirectUpload, at.settings.max_request_bytes)
+    tenant = caller().tenant
+    require_stored_room(at.ledger, tenant, asked.bytes)
+    upload, url, headers = at.uploads.begin_direct(
+        tenant,
+        checked_name(asked.filename),
+        size=asked.bytes,
+        sha256=asked.sha256,
+        limit=at.settings.max_upload_bytes,
+    )
+    until = datetime.fromisoformat(upload.created_at) + timedelta(seconds=DIRECT_SECONDS)
+    put = {"method": "PUT", "url": url, "headers": headers, "expires_at": moment(until)}
+    links = {"complete": f"/v1/files/{upload.file_id}/complete"}
+    shown = {
+        "object": "presigned_upload",
+        "id": upload.file_id,
+        "filename": upload.filename,
+        "upload": put,
+        "links": links,
+    }
+    return json_response(shown)
+
+
+@blueprint.post("/files/<file_id>/complete")
+@operation(
+    name="complete_file",
+    tag="files",
+    scope=Scope.FILES_WRITE,
+    body=CompleteUpload,
+    body_required=False,
+    answers={200: Answer(description="The file.", model=FileView)},
+    problems=[409],
+)
+def complete(file_id: str, body: CompleteUpload) -> Response:
+    """Make a file of what was put to a presigned URL.
+
+    It is read once, to hash it. May be asked again, and then answers with the same file.
+    """
+    if not is_id(file_id, "file"):
+        raise NotFound("no such file")
+    record = services().joining.complete(caller().tenant, file_id, body.sha256)
+    return json_response(record.public())
 
 
 @blueprint.get("/files")
@@ -117,8 +176,17 @@ def show(file_id: str) -> Response:
     return tagged(services().files.get(caller().tenant, file_id).public())
 
 
+class ContentQuery(Query):
+    """How a file's content is wanted."""
+
+    redirect: Flag = Field(
+        default=False,
+        description="Answer with a URL of the object store, good for some minutes.",
+    )
+
+
 _CONTENT_HEADERS = {
-    "ETag": "Of the whole; for `If-Range`.",
+    "ETag": "SHA-256 of the whole; for `If-Range` and `If-None-Match`.",
     "Accept-Ranges": "Always `bytes`.",
     "Content-Disposition": "A name to save it under.",
 }
@@ -129,6 +197,7 @@ _CONTENT_HEADERS = {
     name="get_file_content",
     tag="files",
     scope=Scope.FILES_READ,
+    query=ContentQuery,
     headers=[IF_NONE_MATCH, RANGE, IF_RANGE],
     answers={
         200: Answer(
@@ -142,13 +211,17 @@ _CONTENT_HEADERS = {
             headers=_CONTENT_HEADERS | {"Content-Range": "Which bytes of how many."},
         ),
         304: NOT_MODIFIED,
+        307: REDIRECTED,
     },
 )
-def content(file_id: str) -> Response:
+def content(file_id: str, query: ContentQuery) -> Response:
     """Download a file."""
     files, tenant = services().files, caller().tenant
     record = files.get(tenant, file_id)
     quoted = re.sub(r"[^\x20-\x7e]|[\"\\]", "_", record.filename)
+    if query.redirect:
+        name = TenantNames(tenant).file_content(file_id)
+        return presigned_download(name, quoted, "application/octet-stream")
     return ranged(
         lambda offset, length: files.content(tenant, file_id, offset=offset, length=length),
         size=record.bytes,

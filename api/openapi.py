@@ -78,6 +78,7 @@ _PROBLEMS: Mapping[int, str] = {
     404: "There is no such thing for this tenant.",
     408: "The body came too slowly.",
     409: "The state of the thing does not allow this.",
+    411: "The body's length was not said beforehand.",
     413: "The body is too large.",
     415: "The body's type or encoding is none that is taken.",
     416: "The range lies outside of what there is.",
@@ -192,7 +193,7 @@ def _operation(
     }
     content = _body(found, kinds, schemas)
     if content:
-        made["requestBody"] = {"required": True, "content": content}
+        made["requestBody"] = {"required": found.body_required, "content": content}
     if found.body is not None:
         made["requestBody"]["description"] = _STRICT
     return made

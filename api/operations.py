@@ -15,7 +15,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from api.bodies import json_body
-from api.requests import Query, no_query, parsed_query
+from api.requests import Query, has_body, no_query, parsed_query
 from api.services import caller, services
 from jobs.errors import Forbidden
 from jobs.scopes import Scope
@@ -86,6 +86,7 @@ class Operation:
     scope: Scope | None = None  #: None: no key is asked for
     query: type[Query] | None = None
     body: type[BaseModel] | None = None
+    body_required: bool = True  #: where not, a request without one is taken as one of defaults
     #: Content types of a body that is not JSON, with their schemas.
     media: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     headers: Sequence[HeaderField] = ()
@@ -101,6 +102,7 @@ def operation(
     scope: Scope | None = None,
     query: type[Query] | None = None,
     body: type[BaseModel] | None = None,
+    body_required: bool = True,
     media: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Sequence[HeaderField] = (),
     problems: Sequence[int] = (),
@@ -122,6 +124,7 @@ def operation(
         scope=scope,
         query=query,
         body=body,
+        body_required=body_required,
         media=media or {},
         headers=headers,
         problems=problems,
@@ -137,7 +140,8 @@ def operation(
             else:
                 given["query"] = parsed_query(query)
             if body is not None:
-                given["body"] = json_body(body, services().settings.max_request_bytes)
+                limit = services().settings.max_request_bytes
+                given["body"] = json_body(body, limit) if body_required or has_body() else body()
             return view(**given)
 
         checked.operation = declared  # type: ignore[attr-defined]

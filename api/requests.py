@@ -65,6 +65,11 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
         raise invalid(error) from None
 
 
+def has_body() -> bool:
+    """Whether the request announces a body."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
 def no_query(*known: str) -> None:
     """Refuse query parameters that this call does not know, or that came twice: nothing is ignored silently.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
@@ -12,6 +13,9 @@ from werkzeug.http import parse_range_header
 
 from api.conditional import has_current, not_modified
 from jobs.errors import InvalidRequest
+
+#: A range in bytes; one in other units is to be ignored.
+_UNIT = re.compile(r"\s*bytes\s*=", re.IGNORECASE)
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -41,7 +45,10 @@ def ranged(
     content_type: str,
     filename: str,
 ) -> Response:
-    """A stream of known size, whole or the one range of bytes that was asked for; 304 where the caller has it.
+    """A stream of known size, whole or the one range of bytes that was asked for; 304 to who has it already.
+
+    Conditions and ranges are RFC 9110's (13.2.2, 14.2): the ETag is looked at first, a range means nothing to HEAD
+    and nothing in units that are not bytes. Of several ranges none is sent.
 
     Args:
         read: gives the bytes from an offset on, so many of them.
@@ -53,6 +60,8 @@ def ranged(
     Raises:
         InvalidRequest: the range cannot be satisfied (then as 416).
     """
+    if request.if_none_match.contains_weak(etag):
+        return Response(status=304, headers={"ETag": f'"{etag}"'})
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{etag}"',
@@ -61,9 +70,9 @@ def ranged(
     if has_current(etag):
         return not_modified(etag)
     start, stop, status = 0, size, 200
-    asked = request.headers.get("Range")
+    asked = request.headers.get("Range", "")
     same = request.headers.get("If-Range") in (None, f'"{etag}"')
-    if asked and same:
+    if request.method == "GET" and _UNIT.match(asked) and same:
         parsed = parse_range_header(asked)
         found = parsed.range_for_length(size) if parsed is not None else None
         if found is None:
@@ -76,6 +85,11 @@ def ranged(
     if stop > start and request.method != "HEAD":
         body = begun(read(start, stop - start))
     return Response(body, status=status, headers=headers, content_type=content_type)
+
+
+def redirect(url: str) -> Response:
+    """Send the client to where the bytes lie, for the same method."""
+    return Response(status=307, headers={"Location": url})
 
 
 class _Unsatisfiable(InvalidRequest):

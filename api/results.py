@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from api.jobs import find
 from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, Answer, operation
+from api.presigning import REDIRECTED, presigned_download
 from api.requests import Flag, Query
 from api.responses import begun, json_response, ranged
 from api.services import services
-from jobs.errors import Conflict, NotFound
+from jobs.errors import Conflict, InvalidRequest, NotFound
 from jobs.names import JobNames
 from jobs.outtake import CONTENT_TYPES, ErrorTable, OutputFormat, ResultTable, Table, convert
 from jobs.record import JobRecord
@@ -43,6 +44,7 @@ _ROWS = {
         headers=_RANGED | {"Content-Range": "Which bytes of how many."},
     ),
     304: NOT_MODIFIED,
+    307: REDIRECTED,
 }
 
 
@@ -54,6 +56,10 @@ class RowsQuery(Query):
         description="Of a job that has not ended: the rows done so far, in input order with gaps.",
     )
     format: OutputFormat = Field(default="jsonl", description="How the rows are written.")
+    redirect: Flag = Field(
+        default=False,
+        description="Of JSON lines of an ended job: answer with a URL of the object store, good for some minutes.",
+    )
 
 
 class EvaluationView(BaseModel):
@@ -116,8 +122,12 @@ def evaluation(job_id: str) -> Response:
 def _rows(job_id: str, section: Section, query: RowsQuery) -> Response:
     partial, wanted = query.partial, query.format
     record = find(job_id)
+    if query.redirect and wanted != "jsonl":
+        raise InvalidRequest.of("redirect", "only JSON lines lie in the store; leave one out")
     if record.status.ended:
-        return _final(record, section, wanted)
+        return _final(record, section, query)
+    if query.redirect:
+        raise Conflict(f"the job is {record.status}; its {section} lie in the store once it ended")
     if not partial:
         raise Conflict(
             f"the job is {record.status}; its {section} are ready once it has ended, "
@@ -131,19 +141,22 @@ def _rows(job_id: str, section: Section, query: RowsQuery) -> Response:
     return response
 
 
-def _final(record: JobRecord, section: Section, wanted: OutputFormat) -> Response:
-    store = services().store
+def _final(record: JobRecord, section: Section, query: RowsQuery) -> Response:
+    store, wanted = services().store, query.format
     manifest = read_manifest(store, JobNames(record.tenant, record.id, record.attempts))
     output = cast("dict[str, Any]", manifest["outputs"][section])
     name, size = str(output["object"]), int(output["bytes"])
     if wanted != "jsonl":
         return _streamed(record, section, wanted, store.stream(name, length=size))
+    filename = f"{record.id}-{section}.jsonl"
+    if query.redirect:
+        return presigned_download(name, filename, CONTENT_TYPES[wanted])
     return ranged(
         lambda offset, length: store.stream(name, offset=offset, length=length),
         size=size,
         etag=f"{record.id}-{section}-{record.attempts}",
         content_type=CONTENT_TYPES[wanted],
-        filename=f"{record.id}-{section}.jsonl",
+        filename=filename,
     )
 
 

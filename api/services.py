@@ -14,12 +14,14 @@ from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
 from storage.installation import Installation
+from storage.joining import Joining
 from storage.keys import Admitted, ApiKey, KeyRing
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.registry import Registry
 from storage.submission import Submissions
 from storage.tenants import TenantTable
+from storage.uploads import UploadTable
 from storage.usage import RequestCounter, UsageBook
 
 _NAME = "textmill"
@@ -59,6 +61,14 @@ class Services:
     @cached_property
     def files(self) -> FileTable:
         return FileTable(self.store)
+
+    @cached_property
+    def uploads(self) -> UploadTable:
+        return UploadTable(self.store, self.files)
+
+    @cached_property
+    def joining(self) -> Joining:
+        return Joining(self.store, self.files, self.uploads, self.settings.max_upload_bytes)
 
     @cached_property
     def registry(self) -> Registry:

@@ -19,6 +19,7 @@ from bench.memory import memory
 from bench.overhead import overhead
 from bench.summarize import summarize
 from bench.table import show
+from bench.transfer import transfer
 from bench.translate import translate
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
     "memory": memory,
     "overhead": overhead,
     "summarize": summarize,
+    "transfer": transfer,
     "translate": translate,
 }
 

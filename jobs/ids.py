@@ -15,7 +15,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: What follows the kind in an id: 26 of these digits.
 ID_PATTERN = "[0-9a-hjkmnp-tv-z]{26}"
 
-_ID = re.compile(f"(job|file|key)_{ID_PATTERN}")
+_ID = re.compile(f"(job|file|key|upload)_{ID_PATTERN}")
 
 
 def _encode(number: int, length: int) -> str:
@@ -46,9 +46,17 @@ def idempotent_job_id(secret: bytes, tenant: str, idempotency_key: str) -> str:
 
 
 def is_id(value: str, kind: str) -> bool:
-    """Whether ``value`` has the form of an id of this kind (``job``, ``file`` or ``key``)."""
+    """Whether ``value`` has the form of an id of this kind (``job``, ``file``, ``key`` or ``upload``)."""
     match = _ID.fullmatch(value)
     return match is not None and match[1] == kind
+
+
+def id_ms(value: str) -> int:
+    """When an id of :func:`new_id` was made, in ms since 1970."""
+    number = 0
+    for digit in value.rpartition("_")[2]:
+        number = number * 32 + _ALPHABET.index(digit)
+    return number >> 80
 
 
 def new_token() -> str:

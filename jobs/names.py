@@ -220,6 +220,26 @@ class TenantNames:
         return f"{self.files}{file_id}/content"
 
     @property
+    def uploads(self) -> str:
+        """Folders of uploads that are not complete yet; those to a presigned URL are named by their file."""
+        return self.prefix + "uploads/"
+
+    def upload(self, upload_id: str) -> str:
+        return f"{self.uploads}{upload_id}/"
+
+    def upload_record(self, upload_id: str) -> str:
+        """Written first of an upload and removed last."""
+        return self.upload(upload_id) + "upload.json"
+
+    def upload_parts(self, upload_id: str) -> str:
+        """Folder of empty objects whose names tell of the parts that arrived."""
+        return self.upload(upload_id) + "parts/"
+
+    def upload_joined(self, upload_id: str) -> str:
+        """Written once the content is whole: its size and digest."""
+        return self.upload(upload_id) + "joined.json"
+
+    @property
     def keys(self) -> str:
         return self.prefix + "keys/"
 

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     s3_secure: bool | None = Field(
         default=None, description="TLS to the store; by default as the endpoint's scheme says."
     )
+    s3_public_endpoint: str | None = Field(
+        default=None,
+        description="URL or host:port at which clients reach the store, for presigned URLs; by default s3_endpoint.",
+    )
     s3_silence_seconds: float = Field(
         default=10.0, gt=0, description="A store that is silent for longer in an answer is away."
     )
@@ -180,6 +184,14 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")
 
+    @field_validator("s3_public_endpoint")
+    @classmethod
+    def _plain_host(cls, value: str | None) -> str | None:
+        # It becomes part of what is signed: a path or a user in it would make every URL worthless.
+        if value is not None and not re.fullmatch(r"(https?://)?[A-Za-z0-9.:\[\]_-]+/?", value):
+            raise ValueError("expected https://host, http://host:port or host:port")
+        return value
+
     @field_validator("s3_allowed_prefixes", "webhook_allowed_networks", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
@@ -244,10 +256,15 @@ class Settings(BaseSettings):
     @property
     def s3_host(self) -> tuple[str, bool]:
         """The store as ``host:port`` and whether to use TLS."""
-        scheme, separator, rest = self.s3_endpoint.partition("://")
-        host = (rest if separator else scheme).rstrip("/")
-        by_scheme = scheme == "https" if separator else True
+        host, by_scheme = _host(self.s3_endpoint)
         return host, by_scheme if self.s3_secure is None else self.s3_secure
+
+    @property
+    def s3_public_host(self) -> tuple[str, bool]:
+        """The same as clients reach it."""
+        if self.s3_public_endpoint is None:
+            return self.s3_host
+        return _host(self.s3_public_endpoint)
 
     @property
     def model_cache_dir(self) -> Path:
@@ -260,7 +277,7 @@ class Settings(BaseSettings):
         for name in ("redis_url", "broker_url"):
             secret: SecretStr | None = getattr(self, name)
             shown[name] = _mask_url(secret.get_secret_value()) if secret else None
-        for name in ("s3_endpoint", "hf_endpoint"):
+        for name in ("s3_endpoint", "s3_public_endpoint", "hf_endpoint"):
             shown[name] = _mask_url(shown[name]) if shown[name] else None
         return shown
 
@@ -276,6 +293,12 @@ def environment_without_secrets() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith("TEXTMILL_") and not name.upper().endswith(_SECRET_ENDINGS)
     }
+
+
+def _host(endpoint: str) -> tuple[str, bool]:
+    """An endpoint as ``host:port`` and whether its scheme asks for TLS, as one without a scheme does."""
+    scheme, separator, rest = endpoint.partition("://")
+    return (rest if separator else scheme).rstrip("/"), not separator or scheme == "https"
 
 
 def _mask_url(url: str) -> str:

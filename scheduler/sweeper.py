@@ -13,11 +13,13 @@ import structlog
 
 from jobs.errors import Unavailable
 from storage.broker import Broker, invite_idle
+from storage.files import FileTable
 from storage.intents import IntentIndex
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.replay import Replay
 from storage.set_up import set_up
+from storage.uploads import UploadTable
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,9 @@ REPLAY_WINDOW_MS = 10 * 60_000
 #: Age at which the index of intents is pruned, in ms, and seconds between two prunings.
 _KEPT_MS = 24 * 3_600_000
 _PRUNE_SECONDS = 3_600.0
+
+#: Seconds between two looks for abandoned uploads.
+_UPLOADS_SECONDS = 600.0
 
 
 class Sweeper:
@@ -52,6 +57,8 @@ class Sweeper:
         self._replay = Replay(store, ledger, broker)
         self._replay_due = 0.0
         self._prune_due = 0.0
+        self._uploads = UploadTable(store, FileTable(store))
+        self._uploads_due = 0.0
         self._seen_since = 0
         self._stopped = threading.Event()
 
@@ -98,7 +105,7 @@ class Sweeper:
         return time.monotonic()
 
     def _look_back(self) -> None:
-        """Enter again what the ledger forgot of the last minutes; drop what is too old to be forgotten."""
+        """Enter again what the ledger forgot of the last minutes; drop what is too old for that, or abandoned."""
         moment = time.monotonic()
         if moment >= self._replay_due:
             self._replay.replay(self._intents.since(self._ledger.now() - REPLAY_WINDOW_MS))
@@ -106,3 +113,6 @@ class Sweeper:
         if moment >= self._prune_due:
             self._intents.prune(self._ledger.now() - _KEPT_MS)
             self._prune_due = moment + _PRUNE_SECONDS
+        if moment >= self._uploads_due:
+            self._uploads.sweep()
+            self._uploads_due = moment + _UPLOADS_SECONDS

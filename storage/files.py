@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
+
+import orjson
 
 from jobs.errors import InvalidRequest, NotFound, TooLarge, shorten
 from jobs.ids import is_id, new_id
@@ -31,11 +33,11 @@ class FileRecord:
 
 
 class _Measured(io.RawIOBase):
-    """Passes a stream on while hashing and counting it, and stops it at a limit."""
+    """Passes a stream on while hashing and counting it, for as long as its size is admitted."""
 
-    def __init__(self, source: BinaryIO, limit: int) -> None:
+    def __init__(self, source: BinaryIO, admit: Callable[[int], None]) -> None:
         self._source = source
-        self._limit = limit
+        self._admit = admit
         self.digest = hashlib.sha256()
         self.count = 0
 
@@ -46,8 +48,7 @@ class _Measured(io.RawIOBase):
         data = self._source.read(size)
         self.digest.update(data)
         self.count += len(data)
-        if self.count > self._limit:
-            raise TooLarge(f"the file is larger than the limit of {self._limit} bytes")
+        self._admit(self.count)
         return data
 
 
@@ -72,7 +73,7 @@ class FileTable:
         """
         file_id = new_id("file")
         names = TenantNames(tenant)
-        measured = _Measured(stream, limit)
+        measured = _Measured(stream, lambda size: self.admit(tenant, size, limit))
         content = names.file_content(file_id)
         try:
             self._store.put_stream(content, cast(BinaryIO, measured))
@@ -86,10 +87,27 @@ class FileTable:
             filename=filename,
             bytes=measured.count,
             sha256=measured.digest.hexdigest(),
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            created_at=moment(datetime.now(UTC)),
         )
-        self._store.put_json(names.file_record(file_id), asdict(record))
-        return record
+        return self.enter(tenant, record)
+
+    def admit(self, tenant: str, size: int, limit: int) -> None:
+        """Judge the size of a file of this tenant that is coming, known as a whole or as far as it has come.
+
+        Every way to upload asks here, and nowhere else.
+
+        Raises:
+            TooLarge: it is over the limit.
+        """
+        if size > limit:
+            raise TooLarge(f"the file is larger than the limit of {limit} bytes")
+
+    def enter(self, tenant: str, record: FileRecord) -> FileRecord:
+        """Make a file exist whose content is there; the record that it has, which somebody else may have written."""
+        name = TenantNames(tenant).file_record(record.id)
+        if self._store.put_once(name, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2)):
+            return record
+        return self.get(tenant, record.id)
 
     def get(self, tenant: str, file_id: str) -> FileRecord:
         """A file of this tenant.
@@ -138,3 +156,8 @@ class FileTable:
         names = TenantNames(tenant)
         self._store.delete(names.file_record(file_id))
         self._store.delete(names.file_content(file_id))
+
+
+def moment(at: datetime) -> str:
+    """A time in UTC as records have it: RFC 3339 with milliseconds."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -52,18 +52,22 @@ class ObjectInfo:
 class ObjectStore:
     """One bucket of an S3 store."""
 
-    def __init__(self, client: Client, bucket: str) -> None:
+    def __init__(self, client: Client, bucket: str, *, public: Client | None = None) -> None:
         self._client = client
+        self._public = public or client  #: names the store as clients reach it
         self.bucket = bucket
 
     @classmethod
     def connect(cls, settings: Settings) -> ObjectStore:
         """The store that the settings name. Opens no connection yet."""
-        return cls(connect(settings), settings.s3_bucket)
+        public = connect(settings, public=True) if settings.s3_public_endpoint else None
+        return cls(connect(settings), settings.s3_bucket, public=public)
 
     def in_bucket(self, bucket: str) -> ObjectStore:
         """The same server and credentials, another bucket."""
-        return self if bucket == self.bucket else ObjectStore(self._client, bucket)
+        if bucket == self.bucket:
+            return self
+        return ObjectStore(self._client, bucket, public=self._public)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -134,11 +138,26 @@ class ObjectStore:
         with translated(name):
             return self._client.upload_part(self.bucket, name, upload, number, data)
 
+    def stream_part(
+        self, name: str, upload: str, number: int, pieces: Iterator[bytes], *, length: int
+    ) -> str:
+        """Write part ``number`` as its pieces come, which have ``length`` bytes in all; its ETag.
+
+        Nothing of it is kept in memory, so there is no second try. What the iterator raises is raised here.
+
+        Raises:
+            ObjectMissing: there is no such upload, or it was completed.
+        """
+        with translated(name):
+            return self._client.stream_part(
+                self.bucket, name, upload, number, pieces, length=length
+            )
+
     def complete_upload(self, name: str, upload: str, etags: Sequence[str]) -> None:
         """Make an object of all parts of an upload, whose ETags come in order.
 
         Raises:
-            ObjectMissing: there is no such upload, or it was completed.
+            ObjectMissing: there is no such upload, it was completed, or a part is another by now.
         """
         with translated(name):
             self._client.complete_upload(self.bucket, name, upload, etags)
@@ -283,6 +302,30 @@ class ObjectStore:
                     modified=found.last_modified,
                     metadata={},
                 )
+
+    # --- for others to read and write ----------------------------------------------------------------
+
+    def presigned(
+        self,
+        method: str,
+        name: str,
+        *,
+        seconds: int,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """A URL with which anybody may do this one thing for so long. It is a secret until then.
+
+        Args:
+            method: ``GET``, ``HEAD`` or ``PUT``.
+            name: the object.
+            seconds: until it is worth nothing.
+            query: further parameters, such as ``response-content-disposition``.
+            headers: that must be sent with it, with these very values.
+        """
+        return self._public.presign(
+            method, self.bucket, name, seconds=seconds, query=query, headers=headers
+        )
 
     # --- the bucket itself -------------------------------------------------------------------------
 

@@ -63,6 +63,22 @@ def require_room(
     return now
 
 
+def require_stored_room(ledger: Ledger, tenant: str, size: int | None) -> None:
+    """Refuse what is only announced, and counted when it comes, where there is no room for it now.
+
+    Args:
+        ledger: what knows.
+        tenant: whose it will be.
+        size: its bytes, where they are known.
+
+    Raises:
+        QuotaExceeded: there is none.
+        Unavailable: the ledger cannot say.
+    """
+    with Arriving(ledger, tenant) as room:
+        room.expect(size or 1)
+
+
 def count_stored(ledger: Ledger, tenant: str, size: int, *, upload: str = "") -> None:
     """Count bytes that were put into the store for a tenant, or (less than 0) taken out.
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from textmill.call import call
-from textmill.download import save, stream_bytes
+from textmill.download import DownloadProgress, fetch, stream_bytes
 from textmill.errors import InputError, TransferFailed
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
+from textmill.parts import PARTS_FROM, PartsUpload
 from textmill.transport import Transport
 from textmill.upload import FileBody, RowsBody, UploadProgress
 
@@ -61,7 +62,9 @@ class Files:
     ) -> File:
         """Upload a file of any size in bounded memory.
 
-        A broken upload is tried again when the source can be read from its beginning again.
+        A large file goes by parts, several at once, if the source is seekable: what breaks off is sent again by itself,
+        and an upload of the same file that another process left unfinished is gone on with. Any other is tried again
+        when the source can be read from its beginning again.
 
         Args:
             source: a path, or a file open in binary mode, which is read from where it stands.
@@ -82,10 +85,13 @@ class Files:
 
     def send(self, body: FileBody | RowsBody, filename: str) -> File:
         """Upload a body and check that it arrived whole."""
-        request = call("POST", "files", query={"filename": filename}, repeatable=True)
-        request = request.with_headers(Content_Type="application/octet-stream")
-        request = request.allowing(_STORING_SECONDS)
-        file = self._transport.send(request, body).parse(to_file)
+        if isinstance(body, FileBody) and (body.size or 0) >= PARTS_FROM:
+            file = to_file(PartsUpload(self._transport, body, filename).run())
+        else:
+            request = call("POST", "files", query={"filename": filename}, repeatable=True)
+            request = request.with_headers(Content_Type="application/octet-stream")
+            request = request.allowing(_STORING_SECONDS)
+            file = self._transport.send(request, body).parse(to_file)
         if file.sha256 is not None and file.sha256 != body.sha256:
             raise TransferFailed(f"{filename} was damaged on its way: the checksums differ")
         return file
@@ -114,9 +120,22 @@ class Files:
         """A file's content, piece by piece; a broken download goes on where it was."""
         return stream_bytes(self._transport, call("GET", "files", file_id, "content"))
 
-    def download(self, file_id: str, path: str | Path) -> Path:
-        """Save a file's content. The file appears whole or not at all."""
-        save(self.content(file_id), Path(path))
+    def download(
+        self, file_id: str, path: str | Path, *, progress: DownloadProgress | None = None
+    ) -> Path:
+        """Save a file's content. The file appears whole or not at all, and its checksum is checked.
+
+        What an earlier try left in ``<path>.part`` is not fetched again.
+
+        Args:
+            progress: called with the bytes that are there and the bytes in all (None where not known).
+
+        Raises:
+            TransferFailed: what arrived is not what the server has.
+        """
+        file = self.get(file_id)
+        request = call("GET", "files", file_id, "content")
+        fetch(self._transport, request, Path(path), sha256=file.sha256, progress=progress)
         return Path(path)
 
     def delete(self, file_id: str) -> Mapping[str, Any] | None:

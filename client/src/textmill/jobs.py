@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from textmill.call import call
-from textmill.download import json_lines, save, stream_bytes
+from textmill.call import Call, call
+from textmill.download import fetch, json_lines, save, stream_bytes
 from textmill.errors import ApiError, InputError
 from textmill.files import Files
 from textmill.job import Job, to_job
@@ -241,10 +241,8 @@ class Jobs:
         A broken download of JSONL goes on where it was, unless it is of partial results; one of another format
         cannot, as the server makes it anew each time.
         """
-        as_lines = format == "jsonl"
-        query = {"partial": partial or None, "format": None if as_lines else format}
-        request = call("GET", "jobs", job_id, output, query=query)
-        return stream_bytes(self._transport, request, resumable=as_lines and not partial)
+        request, resumable = _rows_call(job_id, output, partial=partial, format_=format)
+        return stream_bytes(self._transport, request, resumable=resumable)
 
     def rows(
         self, job_id: str, output: Output, *, partial: bool = False
@@ -273,16 +271,31 @@ class Jobs:
     ) -> Path:
         """Save the results or errors. The file appears whole or not at all.
 
+        What an earlier try left in ``<path>.part`` is not fetched again, of JSONL that is not partial.
+
         Args:
             format: by default from the path's ending: CSV for ``.csv``, Parquet for ``.parquet``, else JSONL.
         """
         wanted = format or format_of(path)
-        save(self.content(job_id, output, partial=partial, format=wanted), Path(path))
+        request, resumable = _rows_call(job_id, output, partial=partial, format_=wanted)
+        if resumable:
+            fetch(self._transport, request, Path(path))
+        else:
+            save(stream_bytes(self._transport, request, resumable=False), Path(path))
         return Path(path)
 
     def adopt(self, raw: Mapping[str, Any]) -> Job:
         """A job from the API's object, bound to this server."""
         return to_job(raw, self)
+
+
+def _rows_call(
+    job_id: str, output: Output, *, partial: bool, format_: OutputFormat
+) -> tuple[Call, bool]:
+    """The call for a job's rows, and whether two answers to it are the same bytes."""
+    as_lines = format_ == "jsonl"
+    query = {"partial": partial or None, "format": None if as_lines else format_}
+    return call("GET", "jobs", job_id, output, query=query), as_lines and not partial
 
 
 def format_of(path: str | Path) -> OutputFormat:

@@ -128,17 +128,19 @@ def job_line(job: Job) -> str:
     return ", ".join(parts)
 
 
-class UploadBar:
-    """Shows an upload. Give :meth:`update` as ``upload_progress``."""
+class TransferBar:
+    """Shows an upload or a download. Give :meth:`update` as ``progress``."""
 
-    def __init__(self, name: str, console: Console | None = None) -> None:
+    def __init__(
+        self, name: str, console: Console | None = None, *, action: str = "upload"
+    ) -> None:
         self._console = console or Console(stderr=True)
-        self._name = name
+        self._text = f"{action} {name}"
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def update(self, sent: int, total: int | None) -> None:
-        """Show how much was sent. Without a terminal nothing is shown."""
+        """Show how much is there. Without a terminal nothing is shown."""
         if not self._console.is_terminal:
             return
         if self._progress is None:
@@ -151,7 +153,7 @@ class UploadBar:
                 console=self._console,
                 transient=True,
             )
-            self._task = self._progress.add_task(f"upload {self._name}", total=total)
+            self._task = self._progress.add_task(self._text, total=total)
             self._progress.start()
         if self._task is not None:
             self._progress.update(self._task, completed=sent, total=total)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -27,13 +28,17 @@ class FileBody:
 
     def __init__(self, source: BinaryIO, *, progress: UploadProgress | None = None) -> None:
         """
+        Args:
+            progress: called with the bytes sent so far and the bytes in all.
+
         Raises:
             InputError: the file is open in text mode.
         """
         if isinstance(source, io.TextIOBase):
             raise InputError("the file is open in text mode; open it with mode 'rb'")
         self._source = source
-        self._progress = progress or _ignore
+        self.progress = progress or _ignore
+        self._lock = threading.Lock()
         self._touched = False
         self._start: int | None = None
         self.size: int | None = None
@@ -59,7 +64,7 @@ class FileBody:
             self._source.seek(self._start)
         digest = hashlib.sha256()
         sent = 0
-        self._progress(0, self.size)
+        self.progress(0, self.size)
         while self.size is None or sent < self.size:
             chunk = self._source.read(CHUNK if self.size is None else min(CHUNK, self.size - sent))
             if not chunk:
@@ -67,12 +72,35 @@ class FileBody:
             digest.update(chunk)
             yield chunk
             sent += len(chunk)
-            self._progress(sent, self.size)
+            self.progress(sent, self.size)
         if self.size is not None and sent < self.size:
             raise InputError(
                 f"the file became shorter while it was sent: {sent:,} of {self.size:,} bytes"
             )
         self.sha256 = digest.hexdigest()
+
+    def section(self, offset: int, length: int) -> Iterator[bytes]:
+        """So many bytes of a seekable file from an offset on, in pieces. Several threads may read at once.
+
+        Raises:
+            InputError: the file became shorter meanwhile.
+        """
+        stop = offset + length
+        while offset < stop:
+            with self._lock:
+                self._source.seek((self._start or 0) + offset)
+                chunk = self._source.read(min(CHUNK, stop - offset))
+            if not chunk:
+                raise InputError(f"the file became shorter while it was sent: {offset:,} bytes")
+            yield chunk
+            offset += len(chunk)
+
+    def digest(self, offset: int = 0, length: int | None = None) -> str:
+        """SHA-256 of a section of a seekable file, or of all of it, in hex."""
+        digest = hashlib.sha256()
+        for chunk in self.section(offset, (self.size or 0) if length is None else length):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 class RowsBody:

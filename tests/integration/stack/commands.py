@@ -61,3 +61,16 @@ def textmill(
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done
+
+
+def started(stack: RunningStack, *arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
+    """The client's command, under way; whoever starts it reads its output and ends it."""
+    client = stack.client
+    own = {"TEXTMILL_URL": client.url, "TEXTMILL_API_KEY": client.api_key, "COLUMNS": "120"}
+    return subprocess.Popen(
+        [command("textmill"), *arguments],
+        env={**stack.env, **own},
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

@@ -182,10 +182,42 @@ def test_ranges_of_results(http: httpx.Client, done: Job) -> None:
         assert part.headers["ETag"] == whole.headers["ETag"]
     changed = http.get(path, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
     assert (changed.status_code, changed.content) == (200, whole.content)
-    for asked in ("bytes=5-2", f"bytes={size}-", "bytes=0-1,3-4", "bytes=x", "lines=1-2"):
-        problem(http.get(path, headers={"Range": asked}), 416, "range_not_satisfiable")
-    head = http.head(path)
-    assert (head.status_code, head.headers["Content-Length"]) == (200, str(size))
+    for asked in ("bytes=5-2", f"bytes={size}-", "bytes=-0", "bytes=0-1,3-4", "bytes=x"):
+        refused = http.get(path, headers={"Range": asked})
+        problem(refused, 416, "range_not_satisfiable")
+        assert refused.headers["Content-Range"] == f"bytes */{size}"
+    other_units = http.get(path, headers={"Range": "lines=1-2"})
+    assert (other_units.status_code, other_units.content) == (200, whole.content)
+    for headers in ({}, {"Range": "bytes=0-9"}):
+        head = http.head(path, headers=headers)
+        assert (head.status_code, head.headers["Content-Length"]) == (200, str(size))
+
+
+def test_results_that_are_there_already_are_not_sent_again(http: httpx.Client, done: Job) -> None:
+    for section in ("results", "errors"):
+        path = f"/v1/jobs/{done.id}/{section}"
+        etag = http.get(path).headers["ETag"]
+        for named in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+            again = http.get(path, headers={"If-None-Match": named, "Range": "bytes=0-9"})
+            assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag)
+        assert http.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_results_by_way_of_the_store(http: httpx.Client, done: Job) -> None:
+    path = f"/v1/jobs/{done.id}/results"
+    reply = http.get(path, params={"redirect": "true"})
+    assert reply.status_code == 307
+    stored = httpx.get(reply.headers["Location"], trust_env=False)
+    assert stored.content == http.get(path).content
+    assert f"{done.id}-results.jsonl" in stored.headers["Content-Disposition"]
+    ranged = httpx.get(reply.headers["Location"], headers={"Range": "bytes=5-9"}, trust_env=False)
+    assert (ranged.status_code, ranged.content) == (206, stored.content[5:10])
+    for query in ({"format": "csv"}, {"format": "parquet"}):
+        refused = http.get(path, params={"redirect": "true", **query})
+        problem(refused, 422, "invalid_request", "redirect")
+    running = http.post("/v1/jobs", json=submission(params={"delay_ms": 3000})).json()
+    early = http.get(f"/v1/jobs/{running['id']}/results?redirect=true&partial=true")
+    problem(early, 409, "conflict")
 
 
 def test_artifacts_in_the_object_store(s3: Minio, http: httpx.Client, done: Job) -> None:

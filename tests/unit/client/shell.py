@@ -44,6 +44,18 @@ def uploaded(request: Request) -> Answer:
     return reply(raw, 201)
 
 
+def stored(filename: str, content: bytes) -> dict[str, object]:
+    """A file as the API shows it."""
+    return {
+        "id": FILE_ID,
+        "object": "file",
+        "filename": filename,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "created_at": "2026-11-02T12:00:00.000Z",
+    }
+
+
 def page(*items: Any) -> dict[str, Any]:
     """The only page of a list."""
     return {"data": list(items), "has_more": False, "next_after": None}

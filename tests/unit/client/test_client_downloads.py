@@ -19,8 +19,10 @@ from tests.unit.client.scripted import (
     ranged,
     reply,
 )
-from textmill import Conflict, ConnectionFailed, Textmill, TransferFailed
+from tests.unit.client.shell import stored
+from textmill import Conflict, ConnectionFailed, Textmill, TransferFailed, Unavailable
 from textmill.download import json_lines, save
+from textmill.partial import Kept, PartialFile
 
 RESULTS = f"/v1/jobs/{JOB_ID}/results"
 ROWS = [{"custom_id": f"r-{n}", "index": n, "output": {"label": "ä€🎈" * 9}} for n in range(3000)]
@@ -84,16 +86,90 @@ def test_partial_results_are_never_pieced_together(server: ScriptedServer, tm: T
     assert list(tm.jobs.rows(JOB_ID, "results", partial=True)) == ROWS
 
 
+def test_a_download_that_has_begun_bears_an_outage(server: ScriptedServer, tm: Textmill) -> None:
+    honest, away = ranged(CONTENT, breaks=(1000,)), problem(503, "unavailable", "starting")
+    server.on("GET", RESULTS, honest, *[away] * 9, honest)
+    assert list(tm.jobs.rows(JOB_ID, "results")) == ROWS
+    server.on("GET", RESULTS, *[away] * 9, honest)
+    with pytest.raises(Unavailable):
+        next(tm.jobs.rows(JOB_ID, "results"))
+
+
 def test_a_server_that_stays_away_ends_the_download(
     server: ScriptedServer, tm: Textmill, tmp_path: Path
 ) -> None:
     server.on("GET", RESULTS, ranged(CONTENT, breaks=(1000, *[0] * 50)))
     target = tmp_path / "out.jsonl"
     target.write_text("what was there before")
-    with pytest.raises(ConnectionFailed):
+    with pytest.raises(ConnectionFailed) as caught:
         tm.jobs.download(JOB_ID, target)
     assert target.read_text() == "what was there before"
+    kept = tmp_path / "out.jsonl.part"
+    assert kept.read_bytes() == CONTENT[:1000]
+    assert str(kept) in str(caught.value)
+    server.on("GET", RESULTS, ranged(CONTENT))
+    tm.jobs.download(JOB_ID, target)
+    last = server.asked("GET", RESULTS)[-1].headers
+    assert (last["range"], last["if-range"]) == ("bytes=1000-", '"v1"')
+    assert target.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("there", ["another version", "as much as there is", "no note", "a link"])
+def test_what_an_earlier_try_left_is_used_only_for_the_same_version(
+    server: ScriptedServer, tm: Textmill, tmp_path: Path, there: str
+) -> None:
+    part, note = tmp_path / "out.jsonl.part", tmp_path / "out.jsonl.part.etag"
+    kept = CONTENT if there == "as much as there is" else CONTENT[:5000]
+    old = b"x" * 2 * len(CONTENT) if there == "another version" else kept
+    if there == "a link":
+        (tmp_path / "precious").write_bytes(old)
+        part.symlink_to(tmp_path / "precious")
+    else:
+        part.write_bytes(old)
+    if there != "no note":
+        note.write_text('"old"\n' if there == "another version" else '"v1"\n')
+    honest = ranged(CONTENT)
+
+    def conditional(request: Request) -> Answer:
+        if request.headers.get("if-range") == '"old"':
+            return Answer(body=CONTENT, headers={"ETag": '"v1"'})
+        return honest(request)
+
+    server.on("GET", RESULTS, conditional)
+    tm.jobs.download(JOB_ID, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    if there == "a link":
+        assert (tmp_path / "precious").read_bytes() == old
+    else:
+        assert list(tmp_path.iterdir()) == [tmp_path / "out.jsonl"]
+
+
+def test_two_who_save_to_the_same_path_do_not_mix(
+    server: ScriptedServer, tm: Textmill, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.jsonl"
+    first = PartialFile.claim(target)
+    assert first is not None
+    with first:
+        first.write(0, b"half", '"v1"')
+        assert PartialFile.claim(target) is None
+        server.on("GET", RESULTS, ranged(CONTENT))
+        tm.jobs.download(JOB_ID, target)
+        assert target.read_bytes() == CONTENT
+    again = PartialFile.claim(target)
+    assert again is not None
+    with again:
+        assert again.kept == Kept(4, '"v1"')
+
+
+def test_a_damaged_file_is_not_saved(server: ScriptedServer, tm: Textmill, tmp_path: Path) -> None:
+    server.on("GET", f"/v1/files/{FILE_ID}", reply(stored("f", b"other")))
+    server.on("GET", f"/v1/files/{FILE_ID}/content", ranged(CONTENT))
+    with pytest.raises(TransferFailed, match="checksums"):
+        tm.files.download(FILE_ID, tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_appears_only_when_it_is_whole(
@@ -141,6 +217,7 @@ def test_results_of_a_running_job_are_a_conflict(server: ScriptedServer, tm: Tex
 def test_files_are_downloaded_the_same_way(
     server: ScriptedServer, tm: Textmill, tmp_path: Path
 ) -> None:
+    server.on("GET", f"/v1/files/{FILE_ID}", reply(stored("f", CONTENT)))
     server.on("GET", f"/v1/files/{FILE_ID}/content", ranged(CONTENT, breaks=(12_345,)))
     path = tm.files.download(FILE_ID, tmp_path / "f")
     assert path.read_bytes() == CONTENT

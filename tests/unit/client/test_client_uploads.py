@@ -23,24 +23,12 @@ from tests.unit.client.scripted import (
     problem,
     reply,
 )
-from tests.unit.client.shell import uploaded
+from tests.unit.client.shell import stored, uploaded
 from textmill import File, InputError, InvalidRequest, Textmill, TransferFailed, Unavailable
 from textmill.source import MAX_INLINE_ROWS
 from textmill.upload import CHUNK
 
 DOWN = problem(503, "unavailable", "the store cannot be reached")
-
-
-def stored(filename: str, content: bytes) -> dict[str, object]:
-    """A file as the API shows it."""
-    return {
-        "id": FILE_ID,
-        "object": "file",
-        "filename": filename,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "created_at": "2026-11-02T12:00:00.000Z",
-    }
 
 
 def pipe(content: bytes) -> BinaryIO:

@@ -9,6 +9,7 @@ import pytest
 from jobs.ids import (
     api_key_id,
     hash_api_key,
+    id_ms,
     idempotent_job_id,
     is_id,
     new_api_key,
@@ -19,7 +20,7 @@ from jobs.ids import (
 SECRET = bytes(range(32))
 
 
-@pytest.mark.parametrize("kind", ["job", "file", "key"])
+@pytest.mark.parametrize("kind", ["job", "file", "key", "upload"])
 def test_new_ids_have_their_form(kind: str) -> None:
     made = {new_id(kind) for _ in range(200)}
     assert len(made) == 200
@@ -38,7 +39,9 @@ def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_ten_digits_are_the_ulids_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the ULID specification: 1469918176385 ms is 01ARYZ6S41."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_469_918_176_385 * 1_000_000)
-    assert new_id("job").startswith("job_01aryz6s41")
+    made = new_id("job")
+    assert made.startswith("job_01aryz6s41")
+    assert id_ms(made) == time.time_ns() // 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,30 @@ def test_the_store(endpoint: str, secure: str | None, expected: tuple[str, bool]
     assert read(S3_ENDPOINT=endpoint, **more).s3_host == expected
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ("h:1", True)),
+        ({"S3_PUBLIC_ENDPOINT": "https://files.example.org"}, ("files.example.org", True)),
+        ({"S3_PUBLIC_ENDPOINT": "http://h:2/"}, ("h:2", False)),
+        ({"S3_PUBLIC_ENDPOINT": "h:2"}, ("h:2", True)),
+    ],
+)
+def test_the_store_as_clients_reach_it(
+    variables: dict[str, str], expected: tuple[str, bool]
+) -> None:
+    assert read(S3_ENDPOINT="http://h:1", S3_SECURE="true", **variables).s3_public_host == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["https://h/path", "ftp://h", "https://u:hunter2@h", "https://", "https://h?x", ""]
+)
+def test_a_public_endpoint_that_cannot_be_signed_for(text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(S3_PUBLIC_ENDPOINT=text)
+    assert "s3_public_endpoint" in str(caught.value)
+
+
 def test_where_models_are_kept() -> None:
     assert str(read(DATA_DIR="/d").model_cache_dir) == "/d/models"
     assert str(read(DATA_DIR="/d", CACHE_DIR="/c").model_cache_dir) == "/c"

@@ -11,7 +11,7 @@ from rich.text import Text
 from textmill.cli.common import Session, connected, next_step, output_path, write_bytes
 from textmill.cli.tables import files_table, now
 from textmill.paging import MAX_PAGE
-from textmill.progress import UploadBar
+from textmill.progress import TransferBar
 from textmill.wording import size
 
 
@@ -25,11 +25,14 @@ def files() -> None:
 @click.option("--name", metavar="NAME", help="What the server calls it; by default its own name.")
 @connected
 def put(session: Session, /, *, path: str, name: str | None) -> None:
-    """Upload a file of any size. PATH - reads stdin and needs --name."""
+    """Upload a file of any size. PATH - reads stdin and needs --name.
+
+    A large file that was broken off is gone on with when the same command is given again.
+    """
     if path == "-" and not name:
         raise click.UsageError("stdin has no name; give one: --name rows.jsonl")
     source = sys.stdin.buffer if path == "-" else path
-    with session.client() as tm, UploadBar(name or Path(path).name) as bar:
+    with session.client() as tm, TransferBar(name or Path(path).name) as bar:
         file = tm.files.upload(source, filename=name, progress=None if session.json else bar.update)
     session.show(file.raw, files_table([file], now()))
 
@@ -59,7 +62,10 @@ def list_files(session: Session, /, *, limit: int, after: str | None) -> None:
 )
 @connected
 def get(session: Session, /, *, file_id: str, output: Path | None) -> None:
-    """Download a file, or show its record."""
+    """Download a file, or show its record.
+
+    What was broken off is gone on with when the same command is given again.
+    """
     if session.json and output == Path("-"):
         raise click.UsageError("--json and -o - both want stdout; choose one")
     with session.client() as tm:
@@ -69,7 +75,9 @@ def get(session: Session, /, *, file_id: str, output: Path | None) -> None:
             return
         file = tm.files.get(file_id)
         if output is not None:
-            tm.files.download(file_id, output)
+            with TransferBar(output.name, action="download") as bar:
+                progress = None if session.json else bar.update
+                tm.files.download(file_id, output, progress=progress)
     if output is None or session.json:
         session.show(file.raw, files_table([file], now()))
     else:

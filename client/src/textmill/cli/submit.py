@@ -16,7 +16,7 @@ from textmill.cli.waiting import wait_and_report
 from textmill.jobs import OUTPUT_FORMATS, kind_name
 from textmill.panel import job_panel
 from textmill.params import ParamError, parse_params
-from textmill.progress import UploadBar
+from textmill.progress import TransferBar
 from textmill.source import Source
 
 FORMATS = ("jsonl", "csv", "tsv", "text", "documents", "parquet")
@@ -119,7 +119,7 @@ def submit(
         if known.needs_model and not options["model"]:
             raise click.UsageError(f"{kind} needs a model: --model hf:org/name or registry:name")
         source, filename = _source(input_, format_)
-        with UploadBar(filename or Path(input_).name) as bar:
+        with TransferBar(filename or Path(input_).name) as bar:
             job = tm.jobs.create(
                 kind=known.name,
                 input=source,
