@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from textmill.job import Job
+    from textmill.job import JobState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,10 @@ class ConnectionFailed(TextmillError):
     code = "connection_failed"
     title = "Connection failed"
 
+    def __init__(self, detail: str, *, hint: str | None = None, lasting: bool = False) -> None:
+        super().__init__(detail, hint=hint)
+        self.lasting = lasting  #: whether it would fail again in the same way, such as for an untrusted certificate
+
 
 class TransferFailed(TextmillError):
     """What arrived is not what was sent, or it changed on the server during a download."""
@@ -84,8 +88,8 @@ class JobFailed(TextmillError):
 
     title = "Job did not complete"
 
-    def __init__(self, job: Job) -> None:
-        self.job = job  #: the job as it ended
+    def __init__(self, job: JobState) -> None:
+        self.job = job  #: the job as it ended; of an async client an ``AsyncJob``
         self.code = (job.error and job.error.code) or f"job_{job.status}"
         reason = f": {job.error.message}" if job.error and job.error.message else ""
         verb = {"cancelled": "was cancelled", "expired": "expired"}.get(job.status, job.status)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from textmill.call import call
+from textmill import job_calls
+from textmill.call import check_key
 from textmill.download import json_lines, save, stream_bytes
-from textmill.errors import ApiError, InputError
+from textmill.errors import ApiError
 from textmill.files import Files
 from textmill.job import Job, to_job
-from textmill.paging import MAX_PAGE, Page, every, to_page
-from textmill.progress import JobProgress
+from textmill.job_calls import OUTPUT_FORMATS, Output, OutputFormat, format_of, kind_name
+from textmill.paging import MAX_PAGE, Page, every
 from textmill.source import Source, prepare
 from textmill.transport import Transport
 from textmill.upload import UploadProgress
 from textmill.waiting import Waiter
 
-Output = Literal["results", "errors"]
-OutputFormat = Literal["jsonl", "csv", "parquet"]
-
-OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+__all__ = ["OUTPUT_FORMATS", "Jobs", "Output", "OutputFormat", "format_of", "kind_name"]
 
 
 class Jobs:
@@ -32,6 +28,7 @@ class Jobs:
     def __init__(self, transport: Transport, files: Files) -> None:
         self._transport = transport
         self._files = files
+        self._waiter = Waiter(transport.policy)
 
     def create(
         self,
@@ -78,7 +75,8 @@ class Jobs:
             InvalidRequest: a field is wrong; ``errors`` says which.
             Conflict: the key was used before for another submission.
         """
-        key = _checked(idempotency_key) if idempotency_key is not None else str(uuid.uuid4())
+        if idempotency_key is not None:
+            check_key(idempotency_key)  # before anything is uploaded
         prepared = prepare(
             input,
             self._files,
@@ -87,38 +85,33 @@ class Jobs:
             reuse=idempotency_key is not None,
             progress=upload_progress,
         )
-        options = {
-            "format": format,
-            "text_field": text_field,
-            "id_field": id_field,
-            "carry": list(carry) or None,
-        }
-        body = {
-            "kind": kind_name(kind),
-            "model": model,
-            "name": name,
-            "input": {**prepared.entry, **_given(options)},
-            "params": dict(params or {}) or None,
-            "priority": priority,
-            "completion_window": completion_window,
-            "max_errors": max_errors,
-            "metadata": dict(metadata or {}) or None,
-        }
-        request = call("POST", "jobs", body=_given(body), repeatable=True)
-        request = request.with_headers(Idempotency_Key=key)
+        submission = job_calls.create(
+            self.adopt,
+            kind=kind,
+            entry=prepared.entry,
+            model=model,
+            params=params,
+            name=name,
+            format=format,
+            text_field=text_field,
+            id_field=id_field,
+            carry=carry,
+            priority=priority,
+            completion_window=completion_window,
+            max_errors=max_errors,
+            metadata=metadata,
+            key=idempotency_key,
+        )
         try:
-            return self._transport.send(request).parse(self.adopt)
+            return self._transport.ask(submission)
         except ApiError as error:
             if prepared.uploaded is not None:
-                error.hint = (
-                    f"The input was uploaded as {prepared.uploaded.id}; "
-                    "give this id as input to submit it again without uploading."
-                )
+                job_calls.explain_upload(error, prepared.uploaded.id)
             raise
 
     def get(self, job_id: str) -> Job:
         """One job as it is now."""
-        return self._transport.send(call("GET", "jobs", job_id)).parse(self.adopt)
+        return self._transport.ask(job_calls.get(self.adopt, job_id))
 
     def poll(self, job_id: str, *, seconds: int, etag: str | None) -> tuple[Job | None, str | None]:
         """The job once it differs from the state that ``etag`` names, and its new ETag.
@@ -129,13 +122,7 @@ class Jobs:
         Returns:
             None instead of the job when nothing changed.
         """
-        request = call("GET", "jobs", job_id, query={"wait": seconds} if etag and seconds else None)
-        if etag:
-            request = request.with_headers(If_None_Match=etag)
-        reply = self._transport.send(request.allowing(seconds))
-        if reply.status == 304:
-            return None, etag
-        return reply.parse(self.adopt), reply.headers.get("etag")
+        return self._transport.ask(job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag))
 
     def page(
         self,
@@ -147,15 +134,10 @@ class Jobs:
         limit: int | None = None,
     ) -> Page[Job]:
         """One page of jobs, newest first."""
-        query = {
-            "status": status,
-            "kind": kind_name(kind) if kind else None,
-            "name": name,
-            "after": after,
-            "limit": limit,
-        }
-        return self._transport.send(call("GET", "jobs", query=query)).parse(
-            lambda raw: to_page(raw, self.adopt)
+        return self._transport.ask(
+            job_calls.page(
+                self.adopt, status=status, kind=kind, name=name, after=after, limit=limit
+            )
         )
 
     def list(
@@ -174,8 +156,7 @@ class Jobs:
         Raises:
             Conflict: it has ended, or is being finished.
         """
-        request = call("POST", "jobs", job_id, "cancel", repeatable=True)
-        return self._transport.send(request).parse(self.adopt)
+        return self._transport.ask(job_calls.cancel(self.adopt, job_id))
 
     def retry(self, job_id: str) -> Job:
         """Run again what failed in an ended job, only that; the same job, now with one attempt more.
@@ -184,7 +165,7 @@ class Jobs:
             Conflict: it has not ended, or nothing of it can be run again.
             ConnectionFailed: the answer was lost. The job may run again: :meth:`get` tells.
         """
-        return self._transport.send(call("POST", "jobs", job_id, "retry")).parse(self.adopt)
+        return self._transport.ask(job_calls.retry(self.adopt, job_id))
 
     def delete(self, job_id: str) -> None:
         """Delete an ended job with its results and all else that was kept of it.
@@ -192,7 +173,7 @@ class Jobs:
         Raises:
             Conflict: it has not ended.
         """
-        self._transport.send(call("DELETE", "jobs", job_id))
+        self._transport.send(job_calls.delete(job_id))
 
     def wait(
         self,
@@ -202,11 +183,12 @@ class Jobs:
         timeout: float | None = None,
     ) -> Job:
         """See :meth:`textmill.Job.wait`."""
-        waiter = Waiter(self.poll, self._transport.policy)
         if progress is True:
+            from textmill.progress import JobProgress  # noqa: PLC0415 - loads rich, which few need
+
             with JobProgress() as shown:
-                return waiter.wait(job, notify=shown.update, timeout=timeout)
-        return waiter.wait(job, notify=progress or None, timeout=timeout)
+                return self.wait(job, progress=shown.update, timeout=timeout)
+        return self._waiter.wait(job, poll=self.poll, notify=progress or None, timeout=timeout)
 
     def content(
         self,
@@ -221,10 +203,8 @@ class Jobs:
         A broken download of JSONL goes on where it was, unless it is of partial results; one of another format
         cannot, as the server makes it anew each time.
         """
-        as_lines = format == "jsonl"
-        query = {"partial": partial or None, "format": None if as_lines else format}
-        request = call("GET", "jobs", job_id, output, query=query)
-        return stream_bytes(self._transport, request, resumable=as_lines and not partial)
+        request, resumable = job_calls.content(job_id, output, partial=partial, format=format)
+        return stream_bytes(self._transport, request, resumable=resumable)
 
     def rows(
         self, job_id: str, output: Output, *, partial: bool = False
@@ -240,7 +220,7 @@ class Jobs:
             NotFound: the job was not asked to ``evaluate``.
             Conflict: it has not ended.
         """
-        return dict(self._transport.send(call("GET", "jobs", job_id, "evaluation")).body)
+        return self._transport.ask(job_calls.evaluation(job_id))
 
     def download(
         self,
@@ -263,27 +243,3 @@ class Jobs:
     def adopt(self, raw: Mapping[str, Any]) -> Job:
         """A job from the API's object, bound to this server."""
         return to_job(raw, self)
-
-
-def format_of(path: str | Path) -> OutputFormat:
-    """The format that the ending of a file's name stands for: ``jsonl`` for all but ``.csv`` and ``.parquet``."""
-    ending = Path(path).suffix.lower().removeprefix(".")
-    return next((known for known in OUTPUT_FORMATS if known == ending), "jsonl")
-
-
-def kind_name(text: str) -> str:
-    """A kind as HTTP names it: ``fine-tune`` becomes ``fine_tune``."""
-    return text.replace("-", "_")
-
-
-def _checked(key: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        raise InputError(
-            f"not an idempotency key: {key!r}; "
-            "expected 1 to 255 printable ASCII characters without spaces"
-        )
-    return key
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

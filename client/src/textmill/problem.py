@@ -28,7 +28,7 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         code=_text(document.get("code")) or f"http_{status}",
         errors=_field_errors(document.get("errors")),
         request_id=_text(document.get("request_id")) or lower.get("x-request-id"),
-        retry_after=parse_retry_after(lower.get("retry-after")),
+        retry_after=parse_retry_after(lower.get("retry-after"), date=lower.get("date")),
         raw=document,
         headers=lower,
         hint=_hint(status),
