@@ -1,5 +1,6 @@
-"""Textmill: bulk NLP jobs on your own server. See :class:`Textmill`."""
+"""Textmill: bulk NLP jobs on your own server. See :class:`Textmill` and :class:`AsyncTextmill`."""
 
+from textmill.aio import AsyncJob, AsyncTextmill
 from textmill.catalog import Health, Kind, Worker
 from textmill.client import Textmill
 from textmill.errors import (
@@ -22,7 +23,8 @@ from textmill.errors import (
 )
 from textmill.evaluation import Evaluation
 from textmill.files import File
-from textmill.job import Counts, Job, JobError, Progress, Usage
+from textmill.job import Counts, Job, JobError, JobState, Progress, Usage
+from textmill.keys import Key, NewKey
 from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
@@ -31,6 +33,8 @@ from textmill.version import __version__
 
 __all__ = [
     "ApiError",
+    "AsyncJob",
+    "AsyncTextmill",
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
@@ -45,9 +49,12 @@ __all__ = [
     "Job",
     "JobError",
     "JobFailed",
+    "JobState",
+    "Key",
     "Kind",
     "Model",
     "ModelVersion",
+    "NewKey",
     "NotFound",
     "Page",
     "Progress",

@@ -30,6 +30,7 @@ class Call:
     body: Mapping[str, Any] | None = None  #: sent as JSON
     repeatable: bool = False  #: whether sending it twice does no harm
     extra_seconds: float = 0.0  #: how long the server may take beyond the usual timeout
+    within: float | None = None  #: seconds for all tries together, where fewer than usual
 
     def with_headers(self, **headers: str) -> Call:
         """The same call with further headers; ``_`` in a name stands for ``-``."""
@@ -49,9 +50,13 @@ class Call:
         named = self.with_headers(Idempotency_Key=key or str(uuid.uuid4()))
         return replace(named, repeatable=True)
 
-    def allowing(self, seconds: float) -> Call:
-        """The same call, which the server may hold open for so long."""
-        return replace(self, extra_seconds=seconds)
+    def allowing(self, seconds: float, *, within: float | None = None) -> Call:
+        """The same call, which the server may hold open for so long.
+
+        Args:
+            within: seconds for all tries together.
+        """
+        return replace(self, extra_seconds=seconds, within=within)
 
 
 @dataclass(frozen=True, kw_only=True)

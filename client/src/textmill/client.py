@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from textmill.catalog import Health, Kinds, Workers, health
+from textmill.catalog import USAGE, Health, Kinds, Workers, health
 from textmill.config import find_config
 from textmill.files import Files
 from textmill.jobs import Jobs
-from textmill.models import Models
+from textmill.keys import Keys
+from textmill.registry import Models
 from textmill.retry import RetryPolicy
 from textmill.transport import Transport
 
@@ -62,10 +63,11 @@ class Textmill:
         self.models = Models(transport, self.jobs)
         self.kinds = Kinds(transport)
         self.workers = Workers(transport)
+        self.keys = Keys(transport)
 
     def healthy(self) -> Health:
         """Whether the server is alive."""
-        return health(self._transport, "/healthz")
+        return self._transport.ask(health("/healthz"))
 
     def ready(self) -> Health:
         """Whether the server and all it depends on can work.
@@ -73,7 +75,11 @@ class Textmill:
         Raises:
             Unavailable: something is down; ``raw`` names the checks.
         """
-        return health(self._transport, "/readyz")
+        return self._transport.ask(health("/readyz"))
+
+    def usage(self) -> dict[str, Any]:
+        """What the caller's tenant has used, and what it may use, as the API shows it."""
+        return self._transport.ask(USAGE)
 
     def close(self) -> None:
         """Close all connections. May be called twice."""

@@ -30,8 +30,16 @@ class TextmillError(Exception):
         self.detail = detail
         self.hint = hint  #: what to do about it, where the client knows
 
+    def lines(self) -> list[str]:
+        """What happened and what more is known of it, a fact a line; without the hint."""
+        return [self.detail]
+
     def __str__(self) -> str:
-        return f"{self.detail}\n{self.hint}" if self.hint else self.detail
+        return "\n".join([*self.lines(), *([self.hint] if self.hint else [])])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Most are made with more arguments than the text; they travel between processes all the same.
+        return _unpickled, (type(self), self.args, self.__dict__)
 
     def problem(self) -> dict[str, Any]:
         """This error as a problem document (RFC 9457)."""
@@ -42,6 +50,14 @@ class TextmillError(Exception):
             "code": self.code,
         }
         return document | ({"hint": self.hint} if self.hint else {})
+
+
+def _unpickled(
+    kind: type[TextmillError], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> TextmillError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(TextmillError):
@@ -122,6 +138,19 @@ class ApiError(TextmillError):
         self.retry_after = retry_after  #: seconds after which the server wants to be asked again
         self.raw = dict(raw or {})  #: the problem document; empty when the server sent none
         self.headers = dict(headers or {})  #: of the answer, names in lower case
+
+    def lines(self) -> list[str]:
+        """The detail with status and code, each wrong field, and the request's id for the server's log."""
+        lines = [f"{self.detail} ({self.status} {self.code})"]
+        for wrong in self.errors:
+            said = f"{wrong.field}: {wrong.reason}"
+            if len(self.errors) == 1 and self.detail.endswith(said) and wrong.value is None:
+                continue
+            found = f" (found {wrong.value})" if wrong.value is not None else ""
+            lines.append(f"  {said}{found}")
+        if self.request_id and self.status >= 500:
+            lines.append(f"  request {self.request_id}")
+        return lines
 
     def problem(self) -> dict[str, Any]:
         document = dict(self.raw) or super().problem() | {"status": self.status}

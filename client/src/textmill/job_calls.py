@@ -74,12 +74,13 @@ def get(adopt: Adopt[J], job_id: str) -> Ask[J]:
 
 
 def poll(
-    adopt: Adopt[J], job_id: str, *, seconds: int, etag: str | None
+    adopt: Adopt[J], job_id: str, *, seconds: int, etag: str | None, within: float | None
 ) -> Ask[tuple[J | None, str | None]]:
     """The job once it differs from the state that ``etag`` names, and its new ETag; None when nothing changed.
 
     Args:
         seconds: how long the server may hold the call until something changes, at most 30.
+        within: seconds for all tries together.
     """
     request = call("GET", "jobs", job_id, query={"wait": seconds} if etag and seconds else None)
     if etag:
@@ -90,7 +91,7 @@ def poll(
             return None, etag
         return reply.parse(adopt), reply.headers.get("etag")
 
-    return Ask(request.allowing(seconds), read)
+    return Ask(request.allowing(seconds, within=within), read)
 
 
 def page(

@@ -113,16 +113,21 @@ class Jobs:
         """One job as it is now."""
         return self._transport.ask(job_calls.get(self.adopt, job_id))
 
-    def poll(self, job_id: str, *, seconds: int, etag: str | None) -> tuple[Job | None, str | None]:
+    def poll(
+        self, job_id: str, *, seconds: int, etag: str | None, within: float | None = None
+    ) -> tuple[Job | None, str | None]:
         """The job once it differs from the state that ``etag`` names, and its new ETag.
 
         Args:
             seconds: how long the server may hold the call until something changes, at most 30.
+            within: seconds for all tries together.
 
         Returns:
             None instead of the job when nothing changed.
         """
-        return self._transport.ask(job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag))
+        return self._transport.ask(
+            job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag, within=within)
+        )
 
     def page(
         self,

@@ -14,7 +14,7 @@ import httpx
 from textmill.call import Ask, Call, Reply
 from textmill.config import Config
 from textmill.errors import ApiError, ConnectionFailed
-from textmill.exchange import Exchange, Tries, is_good, refusal
+from textmill.exchange import Exchange, Tries, error_body, is_good, refusal
 from textmill.retry import RetryPolicy
 
 _T = TypeVar("_T")
@@ -68,9 +68,9 @@ class Transport:
 
         def once() -> Reply:
             response = self._open(call, body)
-            gathered = self._exchange.reply_body()
             try:
-                for chunk in response.iter_bytes():
+                gathered = self._exchange.reply_body(response)
+                for chunk in response.iter_raw():
                     if not gathered.take(chunk):
                         break
             finally:
@@ -113,11 +113,12 @@ class Transport:
         response = self._client.send(request, stream=True)
         if is_good(response):
             return response
-        gathered = self._exchange.error_body()
+        gathered = None
         try:
             # Its status says enough, should its body break off.
             with contextlib.suppress(httpx.RequestError):
-                for chunk in response.iter_bytes():
+                gathered = error_body(response)
+                for chunk in response.iter_raw():
                     if not gathered.take(chunk):
                         break
         finally:

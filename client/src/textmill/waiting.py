@@ -50,7 +50,7 @@ class Watch(Generic[J]):
         Raises:
             WaitTimeout: the time is over.
         """
-        left = self._left()
+        left = self.left()
         if left is None:
             return longest
         if left <= 0:
@@ -98,11 +98,12 @@ class Watch(Generic[J]):
             raise JobFailed(self.job)
         return self.job
 
-    def _left(self) -> float | None:
+    def left(self) -> float | None:
+        """Seconds until the time is over; None: there is no such time."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
     def _at_most(self, seconds: float) -> float:
-        left = self._left()
+        left = self.left()
         return max(0.0, seconds if left is None else min(seconds, left))
 
 
@@ -139,7 +140,7 @@ class Poll(Protocol):
     """How a job is asked for; :meth:`textmill.jobs.Jobs.poll`."""
 
     def __call__(
-        self, job_id: str, *, seconds: int, etag: str | None
+        self, job_id: str, *, seconds: int, etag: str | None, within: float | None
     ) -> tuple[Job | None, str | None]: ...
 
 
@@ -168,7 +169,9 @@ class Waiter:
                 try:
                     with self._slots:
                         seconds = watch.hold(self._turns.longest())
-                        newer, etag = poll(job.id, seconds=seconds, etag=watch.etag)
+                        newer, etag = poll(
+                            job.id, seconds=seconds, etag=watch.etag, within=watch.left()
+                        )
                 except (ConnectionFailed, ApiError) as error:
                     pause = watch.missed(error)
                 else:
