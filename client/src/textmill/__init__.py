@@ -29,6 +29,7 @@ from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
 from textmill.training import Training
+from textmill.usage import DayUsage, Quota, TenantUsage, UsageCounts
 from textmill.version import __version__
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Counts",
+    "DayUsage",
     "Evaluation",
     "FieldError",
     "File",
@@ -58,8 +60,10 @@ __all__ = [
     "NotFound",
     "Page",
     "Progress",
+    "Quota",
     "RateLimited",
     "RetryPolicy",
+    "TenantUsage",
     "Textmill",
     "TextmillError",
     "Training",
@@ -67,6 +71,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Usage",
+    "UsageCounts",
     "WaitTimeout",
     "Worker",
     "__version__",

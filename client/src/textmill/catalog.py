@@ -1,4 +1,4 @@
-"""``tm.kinds``, ``tm.workers`` and ``tm.usage``: what the server can do, on what, and what of it was used."""
+"""``tm.kinds`` and ``tm.workers``: what the server can do, and on what."""
 
 from __future__ import annotations
 
@@ -82,8 +82,6 @@ def to_worker(raw: Mapping[str, Any]) -> Worker:
 KINDS = ask(call("GET", "kinds"), lambda raw: to_page(raw, to_kind))
 #: All workers that are alive.
 WORKERS = ask(call("GET", "workers"), lambda raw: to_page(raw, to_worker))
-#: What the caller's tenant has used.
-USAGE: Ask[dict[str, Any]] = ask(call("GET", "usage"), dict)
 
 
 def health(path: str) -> Ask[Health]:

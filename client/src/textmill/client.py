@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textmill.catalog import USAGE, Health, Kinds, Workers, health
+from textmill.catalog import Health, Kinds, Workers, health
 from textmill.config import find_config
 from textmill.files import Files
 from textmill.jobs import Jobs
@@ -13,6 +14,7 @@ from textmill.keys import Keys
 from textmill.registry import Models
 from textmill.retry import RetryPolicy
 from textmill.transport import Transport
+from textmill.usage import TenantUsage, usage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,9 +79,16 @@ class Textmill:
         """
         return self._transport.ask(health("/readyz"))
 
-    def usage(self) -> dict[str, Any]:
-        """What the caller's tenant has used, and what it may use, as the API shows it."""
-        return self._transport.ask(USAGE)
+    def usage(
+        self, *, first: date | str | None = None, last: date | str | None = None
+    ) -> TenantUsage:
+        """What the caller's tenant has used by day, and what is left of its quotas.
+
+        Args:
+            first: first day, in UTC; by default 30 days before the last one.
+            last: last day; by default today.
+        """
+        return self._transport.ask(usage(first=first, last=last))
 
     def close(self) -> None:
         """Close all connections. May be called twice."""

@@ -39,7 +39,7 @@ _ERROR_SECONDS = 10.0
 MAX_REPLY_BYTES = 64 << 20
 
 #: Connections to one server at most, and those kept open while nothing is asked.
-MAX_CONNECTIONS, IDLE_CONNECTIONS = 200, 20
+MAX_CONNECTIONS, IDLE_CONNECTIONS = 500, 20
 
 
 class Exchange:

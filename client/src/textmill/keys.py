@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from textmill.call import Ask, ask, call, given
-from textmill.errors import InputError
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
 
@@ -65,26 +64,25 @@ def page_of_keys(*, after: str | None = None, limit: int | None = None) -> Ask[P
 
 
 def create_key(
-    *, name: str, scopes: Sequence[str] | None, expires_at: datetime | str | None
+    *, name: str, scopes: Sequence[str] | None, expires_in_days: int | None
 ) -> Ask[NewKey]:
     """Make a key. Never repeated when an answer was lost: the secret in it could not be told again."""
-    if isinstance(expires_at, datetime):
-        if expires_at.tzinfo is None:
-            raise InputError("expires_at needs a time zone, such as timezone.utc")
-        expires_at = expires_at.isoformat()
-    body = given(
-        {
-            "name": name,
-            "scopes": None if scopes is None else list(scopes),
-            "expires_at": expires_at,
-        }
-    )
-    return ask(call("POST", "keys", body=body), to_new_key)
+    body = {
+        "name": name,
+        "scopes": None if scopes is None else list(scopes),
+        "expires_in_days": expires_in_days,
+    }
+    return ask(call("POST", "keys", body=given(body)), to_new_key)
 
 
-def revoke_key(key_id: str) -> Ask[Any]:
+def get_key(key_id: str) -> Ask[Key]:
+    """One key's record."""
+    return ask(call("GET", "keys", key_id), to_key)
+
+
+def revoke_key(key_id: str) -> Ask[Key]:
     """Revoke a key."""
-    return ask(call("DELETE", "keys", key_id), lambda raw: raw)
+    return ask(call("DELETE", "keys", key_id), to_key)
 
 
 class Keys:
@@ -94,11 +92,11 @@ class Keys:
         self._transport = transport
 
     def page(self, *, after: str | None = None, limit: int | None = None) -> Page[Key]:
-        """One page of keys."""
+        """One page of keys, oldest first."""
         return self._transport.ask(page_of_keys(after=after, limit=limit))
 
     def list(self) -> Iterator[Key]:
-        """All keys."""
+        """All keys, oldest first; those that were revoked too."""
         return every(lambda after: self.page(after=after, limit=MAX_PAGE))
 
     def create(
@@ -106,20 +104,27 @@ class Keys:
         *,
         name: str,
         scopes: Sequence[str] | None = None,
-        expires_at: datetime | str | None = None,
+        expires_in_days: int | None = None,
     ) -> NewKey:
         """Make a key. Its ``key`` is shown this once.
 
         Args:
             name: for people: what it is for.
-            scopes: what it may do; by default what the server gives.
-            expires_at: a time with its zone, or RFC 3339 text; by default never.
+            scopes: what it may do, such as ``jobs:read``; by default all that the caller's own key may.
+            expires_in_days: by default it lives as long as the caller's own key.
 
         Raises:
+            Forbidden: it should do what the caller's own key may not.
             ConnectionFailed: the answer was lost. A key may have been made: :meth:`list` shows it, to be revoked.
         """
-        return self._transport.ask(create_key(name=name, scopes=scopes, expires_at=expires_at))
+        return self._transport.ask(
+            create_key(name=name, scopes=scopes, expires_in_days=expires_in_days)
+        )
 
-    def revoke(self, key_id: str) -> Any:
-        """Revoke a key: it opens nothing from now on. Returns what the server says, if anything."""
+    def get(self, key_id: str) -> Key:
+        """One key's record."""
+        return self._transport.ask(get_key(key_id))
+
+    def revoke(self, key_id: str) -> Key:
+        """Revoke a key: it opens nothing from now on. Its record stays."""
         return self._transport.ask(revoke_key(key_id))

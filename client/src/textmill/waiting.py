@@ -17,7 +17,7 @@ J = TypeVar("J", bound=JobState)
 #: Seconds that one call is held open by the server while nothing changes. It allows 30.
 LONG_POLL_SECONDS = 25
 #: Calls that one client holds open at once; more waits than that take turns.
-POLLS_AT_ONCE = 100
+POLLS_AT_ONCE = 400
 #: Seconds between two calls: short at first, so that a quick job is quick, then longer, so that a job that
 #: changes a hundred times a second is not asked for a hundred times a second.
 FIRST_GAP, GAP_GROWTH, LAST_GAP = 0.02, 1.3, 0.5

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from typing import Any
 
 from textmill.aio.paging import every
 from textmill.aio.transport import AsyncTransport
 from textmill.catalog import KINDS, WORKERS, Kind, Worker, pick_kind
-from textmill.keys import Key, NewKey, create_key, page_of_keys, revoke_key
+from textmill.keys import Key, NewKey, create_key, get_key, page_of_keys, revoke_key
 from textmill.paging import MAX_PAGE, Page
 
 
@@ -62,7 +60,7 @@ class AsyncKeys:
         return await self._transport.ask(page_of_keys(after=after, limit=limit))
 
     def list(self) -> AsyncIterator[Key]:
-        """All keys."""
+        """All keys, oldest first; those that were revoked too."""
         return every(lambda after: self.page(after=after, limit=MAX_PAGE))
 
     async def create(
@@ -70,13 +68,17 @@ class AsyncKeys:
         *,
         name: str,
         scopes: Sequence[str] | None = None,
-        expires_at: datetime | str | None = None,
+        expires_in_days: int | None = None,
     ) -> NewKey:
         """Make a key. Its ``key`` is shown this once; see :meth:`textmill.keys.Keys.create`."""
         return await self._transport.ask(
-            create_key(name=name, scopes=scopes, expires_at=expires_at)
+            create_key(name=name, scopes=scopes, expires_in_days=expires_in_days)
         )
 
-    async def revoke(self, key_id: str) -> Any:
-        """Revoke a key: it opens nothing from now on. Returns what the server says, if anything."""
+    async def get(self, key_id: str) -> Key:
+        """One key's record."""
+        return await self._transport.ask(get_key(key_id))
+
+    async def revoke(self, key_id: str) -> Key:
+        """Revoke a key: it opens nothing from now on. Its record stays."""
         return await self._transport.ask(revoke_key(key_id))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textmill.aio.catalog import AsyncKeys, AsyncKinds, AsyncWorkers
 from textmill.aio.files import AsyncFiles
 from textmill.aio.jobs import AsyncJobs
 from textmill.aio.models import AsyncModels
 from textmill.aio.transport import AsyncTransport
-from textmill.catalog import USAGE, Health, health
+from textmill.catalog import Health, health
 from textmill.client import DEFAULT_TIMEOUT
 from textmill.config import find_config
 from textmill.retry import RetryPolicy
+from textmill.usage import TenantUsage, usage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,9 +77,16 @@ class AsyncTextmill:
         """
         return await self._transport.ask(health("/readyz"))
 
-    async def usage(self) -> dict[str, Any]:
-        """What the caller's tenant has used, and what it may use, as the API shows it."""
-        return await self._transport.ask(USAGE)
+    async def usage(
+        self, *, first: date | str | None = None, last: date | str | None = None
+    ) -> TenantUsage:
+        """What the caller's tenant has used by day, and what is left of its quotas.
+
+        Args:
+            first: first day, in UTC; by default 30 days before the last one.
+            last: last day; by default today.
+        """
+        return await self._transport.ask(usage(first=first, last=last))
 
     async def close(self) -> None:
         """Close all connections. May be called twice."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -69,18 +70,38 @@ async def json_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, An
         yield row
 
 
-async def save(chunks: AsyncIterator[bytes], path: Path) -> int:
-    """Write to ``path`` by way of a file beside it that is renamed once whole. Returns the bytes written.
+async def save(
+    chunks: AsyncIterator[bytes],
+    path: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> None:
+    """Write to ``path`` by way of a file beside it that is renamed once whole.
 
     What was at ``path`` stays as it was until then, and for good when something fails or the task is cancelled.
+
+    Args:
+        size: bytes in all, where known; for ``progress`` alone.
+        sha256: what the whole must have, in hex.
+        progress: called with the bytes received so far and the bytes in all.
+
+    Raises:
+        TransferFailed: it is not what it should be.
     """
-    written = 0
+    written, digest = 0, hashlib.sha256()
     with _WholeFile(path) as sink:
         async for chunk in chunks:
             await asyncio.to_thread(sink.write, chunk)
+            if sha256 is not None:
+                digest.update(chunk)
             written += len(chunk)
+            if progress is not None:
+                progress(written, size)
+        if sha256 is not None and digest.hexdigest() != sha256:
+            raise TransferFailed(f"{path} was damaged on its way: the checksums differ")
         await asyncio.to_thread(sink.finish)
-    return written
 
 
 class _WholeFile:

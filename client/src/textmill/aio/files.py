@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,9 +84,29 @@ class AsyncFiles:
         """A file's content, piece by piece; a broken download goes on where it was."""
         return stream_bytes(self._transport, call("GET", "files", file_id, "content"))
 
-    async def download(self, file_id: str, path: str | Path) -> Path:
-        """Save a file's content. The file appears whole or not at all."""
-        await save(self.content(file_id), Path(path))
+    async def download(
+        self,
+        file_id: str,
+        path: str | Path,
+        *,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> Path:
+        """Save a file's content. The file appears whole or not at all, and its checksum is checked.
+
+        Args:
+            progress: called with the bytes received so far and the bytes in all.
+
+        Raises:
+            TransferFailed: what arrived is not what the server has.
+        """
+        file = await self.get(file_id)
+        await save(
+            self.content(file_id),
+            Path(path),
+            size=file.bytes,
+            sha256=file.sha256,
+            progress=progress,
+        )
         return Path(path)
 
     async def delete(self, file_id: str) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from textmill.cli import doctor, evaluations, files, jobs, models, outputs, submit, system
+from textmill.cli import account, doctor, evaluations, files, jobs, models, outputs, submit, system
 from textmill.version import __version__
 
 _EPILOG = """\b
@@ -49,6 +49,8 @@ for command in (
     models.models,
     system.kinds,
     system.workers,
+    account.usage,
+    account.keys,
     doctor.doctor,
 ):
     cli.add_command(command)
