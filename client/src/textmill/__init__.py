@@ -1,6 +1,10 @@
 """Textmill: bulk NLP jobs on your own server. See :class:`Textmill` and :class:`AsyncTextmill`."""
 
-from textmill.aio import AsyncJob, AsyncTextmill
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textmill import lean as _lean  # noqa: F401 - first of all: see there
 from textmill.catalog import Health, Kind, Worker
 from textmill.client import Textmill
 from textmill.errors import (
@@ -31,6 +35,9 @@ from textmill.retry import RetryPolicy
 from textmill.training import Training
 from textmill.usage import DayUsage, Quota, TenantUsage, UsageCounts
 from textmill.version import __version__
+
+if TYPE_CHECKING:
+    from textmill.aio import AsyncJob, AsyncTextmill
 
 __all__ = [
     "ApiError",
@@ -76,3 +83,14 @@ __all__ = [
     "Worker",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in (
+        "AsyncJob",
+        "AsyncTextmill",
+    ):  # they load asyncio, which the sync client does without
+        from textmill import aio  # noqa: PLC0415
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

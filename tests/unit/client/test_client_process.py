@@ -129,6 +129,20 @@ assert not loaded & rooms, loaded & rooms
     subprocess.run([sys.executable, "-W", "error", "-c", check], env=environ(), cwd="/", check=True)
 
 
+def test_its_import_loads_nothing_that_few_need() -> None:
+    """No tables and colours, no command line, no event loop; and httpx is whole for whoever else uses it."""
+    check = """
+import sys, textmill
+heavy = {"rich", "click", "pygments", "asyncio", "anyio"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+from textmill import AsyncTextmill
+assert "asyncio" in sys.modules
+assert set(textmill.__all__) <= {*vars(textmill), "AsyncJob", "AsyncTextmill"}
+import httpx._main
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", check], env=environ(), cwd="/", check=True)
+
+
 def test_its_source_imports_only_what_it_declares() -> None:
     allowed = {"click", "httpx", "rich", "textmill", "tomli", "typing_extensions"}
     allowed |= set(sys.stdlib_module_names)
