@@ -83,7 +83,7 @@ _HINTS = {
 _HINTS_BY_STATUS = {
     401: "Check the API key: `textmill doctor` shows which one is used and where it comes from.",
     403: "This API key may not do that: use one with the scope for it.",
-    404: "Check the id: what belongs to another tenant, or was deleted, is not found either.",
+    404: "Check the id: what is deleted, or another tenant's, is not found either.",
     405: "Client and server may be of different versions: `textmill --version`.",
     413: "Give a path instead of a list of rows: files may be much larger than a request.",
     429: "Make fewer calls at once, or try again later.",

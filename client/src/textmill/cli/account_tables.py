@@ -22,7 +22,7 @@ _MANY = 10_000_000
 
 def keys_table(keys: Sequence[Key], now: datetime) -> Table:
     """Keys, one a line, with what each may do below its name."""
-    table = bare_table("key", "name, and what it may do", "state", ("used", "right"))
+    table = bare_table("key", "name and scopes", "state", ("used", "right"))
     for key in keys:
         name = Text(plain(key.name))
         name.append(f"\n{plain(', '.join(key.scopes))}", style="dim")
