@@ -9,6 +9,7 @@ from textmill.catalog import Health, Kind, Worker
 from textmill.client import Textmill
 from textmill.errors import (
     ApiError,
+    AsyncJobFailed,
     ConfigError,
     Conflict,
     ConnectionFailed,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AsyncJob",
+    "AsyncJobFailed",
     "AsyncTextmill",
     "ConfigError",
     "Conflict",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from textmill.job import JobState
+    from textmill.aio.job import AsyncJob
+    from textmill.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +105,21 @@ class JobFailed(TextmillError):
 
     title = "Job did not complete"
 
-    def __init__(self, job: JobState) -> None:
-        self.job = job  #: the job as it ended; of an async client an ``AsyncJob``
+    def __init__(self, job: Job) -> None:
+        self.job = job  #: the job as it ended
         self.code = (job.error and job.error.code) or f"job_{job.status}"
         reason = f": {job.error.message}" if job.error and job.error.message else ""
         verb = {"cancelled": "was cancelled", "expired": "expired"}.get(job.status, job.status)
         super().__init__(f"job {job.id} {verb}{reason}")
+
+
+class AsyncJobFailed(JobFailed):
+    """The same of an asynchronous client, with its kind of job."""
+
+    job: AsyncJob  # type: ignore[assignment]  # whoever catches either may use what jobs have in common
+
+    def __init__(self, job: AsyncJob) -> None:
+        super().__init__(job)  # type: ignore[arg-type]
 
 
 class ApiError(TextmillError):

@@ -88,14 +88,14 @@ class Watch(Generic[J]):
             max(min(asked, self._policy.max_retry_after), OUTAGE_GAP * _RANDOM.uniform(0.5, 1.5))
         )
 
-    def result(self) -> J:
+    def result(self, failure: Callable[[J], JobFailed]) -> J:
         """The job as it ended.
 
         Raises:
-            JobFailed: it did not complete.
+            JobFailed: it did not complete; made of it by ``failure``.
         """
         if self.job.status != "completed":
-            raise JobFailed(self.job)
+            raise failure(self.job)
         return self.job
 
     def left(self) -> float | None:
@@ -179,7 +179,7 @@ class Waiter:
                         tell(watch.job)
                     pause = 0.0 if watch.job.ended else watch.pause()
                 time.sleep(pause)
-        return watch.result()
+        return watch.result(JobFailed)
 
 
 def _nobody(_job: Job) -> None:

@@ -45,7 +45,7 @@ from textmill import (
 )
 
 #: Methods that the async client does without, by the name of the sync class.
-ONLY_SYNC: dict[str, set[str]] = {}
+ONLY_SYNC: dict[str, set[str]] = {"Job": {"events"}, "Jobs": {"events"}}
 #: Parameters that either may have alone.
 OPTIONAL = {"Files": {"download": {"progress"}}}
 

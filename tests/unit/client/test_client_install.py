@@ -78,7 +78,7 @@ def test_it_installs_alone_and_soon(
 
 USER = """
 import asyncio
-from textmill import AsyncJob, AsyncTextmill, InvalidRequest, Job, JobFailed, Textmill
+from textmill import AsyncJob, AsyncJobFailed, AsyncTextmill, InvalidRequest, Job, JobFailed, Textmill
 
 
 def sync_work() -> list[str]:
@@ -87,7 +87,7 @@ def sync_work() -> list[str]:
         try:
             done = job.wait(progress=lambda one: print(one.counts.done), timeout=5)
         except JobFailed as error:
-            return [error.code, error.job.status]
+            return [error.code, *(str(row) for row in error.job.errors())]
         except InvalidRequest as error:
             return [f"{wrong.field}: {wrong.reason}" for wrong in error.errors]
         file = tm.files.upload("x.jsonl")
@@ -106,7 +106,10 @@ async def async_work() -> list[str]:
         jobs = await asyncio.gather(
             *(tm.jobs.create(kind="classify", model="m", input=[text]) for text in "ab")
         )
-        done: list[AsyncJob] = await asyncio.gather(*(job.wait(progress=told) for job in jobs))
+        try:
+            done: list[AsyncJob] = await asyncio.gather(*(job.wait(progress=told) for job in jobs))
+        except AsyncJobFailed as error:
+            return [str(row) async for row in error.job.errors()]
         names: list[str] = [model.name async for model in tm.models.list()]
         return names + [str(row) for job in done async for row in job.results()]
 

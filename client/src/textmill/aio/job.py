@@ -38,7 +38,7 @@ class AsyncJob(JobState):
             timeout: seconds to wait at most.
 
         Raises:
-            JobFailed: it ended as failed, cancelled or expired.
+            AsyncJobFailed: a :class:`textmill.JobFailed`: it ended as failed, cancelled or expired.
             WaitTimeout: it has not ended in time. The job goes on.
         """
         return await self._jobs.wait(self, progress=progress, timeout=timeout)

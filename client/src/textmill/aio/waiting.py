@@ -7,7 +7,7 @@ import inspect
 from typing import Protocol
 
 from textmill.aio.job import AsyncJob, OnChange
-from textmill.errors import ApiError, ConnectionFailed
+from textmill.errors import ApiError, AsyncJobFailed, ConnectionFailed
 from textmill.retry import RetryPolicy
 from textmill.waiting import POLLS_AT_ONCE, Turns, Watch
 
@@ -49,7 +49,7 @@ class AsyncWaiter:
                         await _tell(notify, watch.job)
                     pause = 0.0 if watch.job.ended else watch.pause()
                 await asyncio.sleep(pause)
-        return watch.result()
+        return watch.result(AsyncJobFailed)
 
 
 async def _tell(notify: OnChange | None, job: AsyncJob) -> None:

@@ -32,7 +32,7 @@ def wait_and_report(session: Session, tm: Textmill, job: Job, *, output: Path | 
             with JobProgress() as shown:
                 job = job.wait(progress=shown.update)
     except JobFailed as error:
-        job, failure = tm.jobs.adopt(error.job.raw), error
+        job, failure = error.job, error
     except KeyboardInterrupt:
         session.note(
             Text(f"\nStopped waiting; job {job.id} goes on."),
