@@ -1,9 +1,15 @@
-"""Textmill: bulk NLP jobs on your own server. See :class:`Textmill`."""
+"""Textmill: bulk NLP jobs on your own server. See :class:`Textmill` and :class:`AsyncTextmill`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textmill import lean as _lean  # noqa: F401 - first of all: see there
 from textmill.catalog import Health, Kind, Worker
 from textmill.client import Textmill
 from textmill.errors import (
     ApiError,
+    AsyncJobFailed,
     ConfigError,
     Conflict,
     ConnectionFailed,
@@ -22,19 +28,28 @@ from textmill.errors import (
 )
 from textmill.evaluation import Evaluation
 from textmill.files import File
-from textmill.job import Counts, Job, JobError, Progress, Usage
+from textmill.job import Counts, Job, JobError, JobState, Progress, Usage
+from textmill.keys import Key, NewKey
 from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
 from textmill.training import Training
+from textmill.usage import DayUsage, Quota, TenantUsage, UsageCounts
 from textmill.version import __version__
+
+if TYPE_CHECKING:
+    from textmill.aio import AsyncJob, AsyncTextmill
 
 __all__ = [
     "ApiError",
+    "AsyncJob",
+    "AsyncJobFailed",
+    "AsyncTextmill",
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
     "Counts",
+    "DayUsage",
     "Evaluation",
     "FieldError",
     "File",
@@ -45,14 +60,19 @@ __all__ = [
     "Job",
     "JobError",
     "JobFailed",
+    "JobState",
+    "Key",
     "Kind",
     "Model",
     "ModelVersion",
+    "NewKey",
     "NotFound",
     "Page",
     "Progress",
+    "Quota",
     "RateLimited",
     "RetryPolicy",
+    "TenantUsage",
     "Textmill",
     "TextmillError",
     "Training",
@@ -60,7 +80,19 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Usage",
+    "UsageCounts",
     "WaitTimeout",
     "Worker",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in (
+        "AsyncJob",
+        "AsyncTextmill",
+    ):  # they load asyncio, which the sync client does without
+        from textmill import aio  # noqa: PLC0415
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from textmill.call import Call, call
-from textmill.jobs import kind_name
+from textmill.call import Ask, Call, Reply, ask, call
+from textmill.job_calls import kind_name
 from textmill.paging import Page, parse_time, to_page
 from textmill.transport import Transport
 
@@ -78,6 +78,31 @@ def to_worker(raw: Mapping[str, Any]) -> Worker:
     )
 
 
+#: All kinds.
+KINDS = ask(call("GET", "kinds"), lambda raw: to_page(raw, to_kind))
+#: All workers that are alive.
+WORKERS = ask(call("GET", "workers"), lambda raw: to_page(raw, to_worker))
+
+
+def health(path: str) -> Ask[Health]:
+    """What ``/healthz`` or ``/readyz`` says."""
+
+    def read(reply: Reply) -> Health:
+        body = reply.body if isinstance(reply.body, Mapping) else {}
+        return Health(ok=body.get("status") == "ok", checks=body.get("checks") or {})
+
+    return Ask(Call(method="GET", path=path, repeatable=True), read)
+
+
+def pick_kind(kinds: Iterable[Kind], name: str) -> Kind:
+    """One of these kinds.
+
+    Raises:
+        KeyError: it is not among them.
+    """
+    return {kind.name: kind for kind in kinds}[kind_name(name)]
+
+
 class Kinds:
     """The kinds of tasks that the server knows."""
 
@@ -86,8 +111,7 @@ class Kinds:
 
     def page(self) -> Page[Kind]:
         """All of them, with the API's object as ``raw``."""
-        reply = self._transport.send(call("GET", "kinds"))
-        return reply.parse(lambda raw: to_page(raw, to_kind))
+        return self._transport.ask(KINDS)
 
     def list(self) -> tuple[Kind, ...]:
         """All kinds."""
@@ -99,7 +123,7 @@ class Kinds:
         Raises:
             KeyError: the server does not know it.
         """
-        return {kind.name: kind for kind in self.list()}[kind_name(name)]
+        return pick_kind(self.list(), name)
 
 
 class Workers:
@@ -110,21 +134,8 @@ class Workers:
 
     def page(self) -> Page[Worker]:
         """All of them, with the API's object as ``raw``."""
-        reply = self._transport.send(call("GET", "workers"))
-        return reply.parse(lambda raw: to_page(raw, to_worker))
+        return self._transport.ask(WORKERS)
 
     def list(self) -> tuple[Worker, ...]:
         """All workers."""
         return self.page().data
-
-
-def health(transport: Transport, path: str) -> Health:
-    """What ``/healthz`` or ``/readyz`` says.
-
-    Raises:
-        Unavailable: it says that something is down; ``raw`` names the checks.
-    """
-    body = transport.send(Call(method="GET", path=path, repeatable=True)).body
-    checks = body.get("checks") if isinstance(body, Mapping) else None
-    ok = isinstance(body, Mapping) and body.get("status") == "ok"
-    return Health(ok=ok, checks=checks or {})

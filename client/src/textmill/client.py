@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ from textmill.catalog import Health, Kinds, Workers, health
 from textmill.config import find_config
 from textmill.files import Files
 from textmill.jobs import Jobs
-from textmill.models import Models
+from textmill.keys import Keys
+from textmill.registry import Models
 from textmill.retry import RetryPolicy
 from textmill.transport import Transport
+from textmill.usage import TenantUsage, usage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,10 +65,11 @@ class Textmill:
         self.models = Models(transport, self.jobs)
         self.kinds = Kinds(transport)
         self.workers = Workers(transport)
+        self.keys = Keys(transport)
 
     def healthy(self) -> Health:
         """Whether the server is alive."""
-        return health(self._transport, "/healthz")
+        return self._transport.ask(health("/healthz"))
 
     def ready(self) -> Health:
         """Whether the server and all it depends on can work.
@@ -73,7 +77,18 @@ class Textmill:
         Raises:
             Unavailable: something is down; ``raw`` names the checks.
         """
-        return health(self._transport, "/readyz")
+        return self._transport.ask(health("/readyz"))
+
+    def usage(
+        self, *, first: date | str | None = None, last: date | str | None = None
+    ) -> TenantUsage:
+        """What the caller's tenant has used by day, and what is left of its quotas.
+
+        Args:
+            first: first day, in UTC; by default 30 days before the last one.
+            last: last day; by default today.
+        """
+        return self._transport.ask(usage(first=first, last=last))
 
     def close(self) -> None:
         """Close all connections. May be called twice."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from textmill.aio.job import AsyncJob
     from textmill.job import Job
 
 
@@ -30,8 +31,16 @@ class TextmillError(Exception):
         self.detail = detail
         self.hint = hint  #: what to do about it, where the client knows
 
+    def lines(self) -> list[str]:
+        """What happened and what more is known of it, a fact a line; without the hint."""
+        return [self.detail]
+
     def __str__(self) -> str:
-        return f"{self.detail}\n{self.hint}" if self.hint else self.detail
+        return "\n".join([*self.lines(), *([self.hint] if self.hint else [])])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Most are made with more arguments than the text; they travel between processes all the same.
+        return _unpickled, (type(self), self.args, self.__dict__)
 
     def problem(self) -> dict[str, Any]:
         """This error as a problem document (RFC 9457)."""
@@ -42,6 +51,14 @@ class TextmillError(Exception):
             "code": self.code,
         }
         return document | ({"hint": self.hint} if self.hint else {})
+
+
+def _unpickled(
+    kind: type[TextmillError], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> TextmillError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(TextmillError):
@@ -63,6 +80,10 @@ class ConnectionFailed(TextmillError):
 
     code = "connection_failed"
     title = "Connection failed"
+
+    def __init__(self, detail: str, *, hint: str | None = None, lasting: bool = False) -> None:
+        super().__init__(detail, hint=hint)
+        self.lasting = lasting  #: whether it would fail again in the same way, such as for an untrusted certificate
 
 
 class TransferFailed(TextmillError):
@@ -92,6 +113,15 @@ class JobFailed(TextmillError):
         super().__init__(f"job {job.id} {verb}{reason}")
 
 
+class AsyncJobFailed(JobFailed):
+    """The same of an asynchronous client, with its kind of job."""
+
+    job: AsyncJob  # type: ignore[assignment]  # whoever catches either may use what jobs have in common
+
+    def __init__(self, job: AsyncJob) -> None:
+        super().__init__(job)  # type: ignore[arg-type]
+
+
 class ApiError(TextmillError):
     """The server answered with an error."""
 
@@ -118,6 +148,19 @@ class ApiError(TextmillError):
         self.retry_after = retry_after  #: seconds after which the server wants to be asked again
         self.raw = dict(raw or {})  #: the problem document; empty when the server sent none
         self.headers = dict(headers or {})  #: of the answer, names in lower case
+
+    def lines(self) -> list[str]:
+        """The detail with status and code, each wrong field, and the request's id for the server's log."""
+        lines = [f"{self.detail} ({self.status} {self.code})"]
+        for wrong in self.errors:
+            said = f"{wrong.field}: {wrong.reason}"
+            if len(self.errors) == 1 and self.detail.endswith(said) and wrong.value is None:
+                continue
+            found = f" (found {wrong.value})" if wrong.value is not None else ""
+            lines.append(f"  {said}{found}")
+        if self.request_id and self.status >= 500:
+            lines.append(f"  request {self.request_id}")
+        return lines
 
     def problem(self) -> dict[str, Any]:
         document = dict(self.raw) or super().problem() | {"status": self.status}

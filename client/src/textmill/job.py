@@ -61,8 +61,8 @@ class JobError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One job as the server described it. Never changes: :meth:`refresh` and :meth:`wait` give a newer one."""
+class JobState:
+    """What the server says of a job: what :class:`Job` and :class:`textmill.AsyncJob` have in common."""
 
     id: str
     kind: str
@@ -84,7 +84,6 @@ class Job:
     evaluation: Evaluation | None = None  #: of the results, where ``evaluate`` was asked for
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    _jobs: Jobs = field(repr=False, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -97,6 +96,13 @@ class Job:
         if self.started_at is None or self.ended_at is None:
             return None
         return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(JobState):
+    """One job as the server described it. Never changes: :meth:`refresh` and :meth:`wait` give a newer one."""
+
+    _jobs: Jobs = field(repr=False, compare=False)
 
     def refresh(self) -> Job:
         """The job as it is now."""
@@ -172,45 +178,49 @@ class Job:
 
 def to_job(raw: Mapping[str, Any], jobs: Jobs) -> Job:
     """A job from the API's object. Fields that this client does not know stay in ``raw``."""
+    return Job(**job_fields(raw), _jobs=jobs)
+
+
+def job_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of :class:`JobState` from the API's object."""
     counts, progress = raw.get("request_counts") or {}, raw.get("progress") or {}
     usage, error = raw.get("usage") or {}, raw.get("error")
-    return Job(
-        id=raw["id"],
-        kind=raw["kind"],
-        status=raw["status"],
-        name=raw.get("name"),
-        model=raw.get("model"),
-        priority=raw.get("priority") or "normal",
-        metadata=raw.get("metadata") or {},
-        counts=Counts(
+    return {
+        "id": str(raw["id"]),
+        "kind": str(raw["kind"]),
+        "status": str(raw["status"]),
+        "name": raw.get("name"),
+        "model": raw.get("model"),
+        "priority": raw.get("priority") or "normal",
+        "metadata": raw.get("metadata") or {},
+        "counts": Counts(
             total=counts.get("total"),
             completed=counts.get("completed") or 0,
             failed=counts.get("failed") or 0,
         ),
-        progress=Progress(
+        "progress": Progress(
             fraction=progress.get("fraction"),
             rows_per_second=progress.get("rows_per_second"),
             eta_seconds=progress.get("eta_seconds"),
         ),
-        usage=Usage(
+        "usage": Usage(
             input_tokens=usage.get("input_tokens") or 0,
             output_tokens=usage.get("output_tokens") or 0,
             device_seconds=usage.get("device_seconds") or 0.0,
         ),
-        created_at=parse_time(raw.get("created_at")),
-        started_at=parse_time(raw.get("started_at")),
-        ended_at=parse_time(raw.get("ended_at")),
-        expires_at=parse_time(raw.get("expires_at")),
-        attempts=raw.get("attempts") or 1,
-        waiting=raw.get("waiting"),
-        training=to_training(raw.get("training")),
-        evaluation=to_evaluation(raw.get("evaluation")),
-        error=error
+        "created_at": parse_time(raw.get("created_at")),
+        "started_at": parse_time(raw.get("started_at")),
+        "ended_at": parse_time(raw.get("ended_at")),
+        "expires_at": parse_time(raw.get("expires_at")),
+        "attempts": raw.get("attempts") or 1,
+        "waiting": raw.get("waiting"),
+        "training": to_training(raw.get("training")),
+        "evaluation": to_evaluation(raw.get("evaluation")),
+        "error": error
         and JobError(
             code=error.get("code") or "failed",
             message=error.get("message") or "",
             field=error.get("field"),
         ),
-        raw=raw,
-        _jobs=jobs,
-    )
+        "raw": raw,
+    }

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from textmill.call import Call, call
+from textmill import job_calls
+from textmill.call import check_key
 from textmill.download import fetch, json_lines, save, stream_bytes
-from textmill.errors import ApiError, InputError
+from textmill.errors import ApiError
 from textmill.files import Files
 from textmill.job import Job, to_job
-from textmill.paging import MAX_PAGE, Page, every, to_page
-from textmill.progress import JobProgress
+from textmill.job_calls import OUTPUT_FORMATS, Output, OutputFormat, format_of, kind_name
+from textmill.paging import MAX_PAGE, Page, every
 from textmill.source import Source, prepare
 from textmill.transport import Transport
 from textmill.upload import UploadProgress
 from textmill.waiting import Waiter
 
-Output = Literal["results", "errors"]
-OutputFormat = Literal["jsonl", "csv", "parquet"]
-
-OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+__all__ = ["OUTPUT_FORMATS", "Jobs", "Output", "OutputFormat", "format_of", "kind_name"]
 
 
 class Jobs:
@@ -32,6 +28,7 @@ class Jobs:
     def __init__(self, transport: Transport, files: Files) -> None:
         self._transport = transport
         self._files = files
+        self._waiter = Waiter(transport.policy)
 
     def create(
         self,
@@ -87,16 +84,14 @@ class Jobs:
             InvalidRequest: a field is wrong; ``errors`` says which.
             Conflict: the key was used before for another submission.
         """
-        output = _together(
-            {"uri": output_uri, "format": output_format}, "output_format needs output_uri", "uri"
+        if idempotency_key is not None:
+            check_key(idempotency_key)  # before anything is uploaded
+        ways_out = job_calls.ways_out(
+            output_uri=output_uri,
+            output_format=output_format,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
         )
-        webhook = _together(
-            {"url": webhook_url, "secret": webhook_secret},
-            "webhook_url and webhook_secret go together",
-            "url",
-            "secret",
-        )
-        key = _checked(idempotency_key) if idempotency_key is not None else str(uuid.uuid4())
         prepared = prepare(
             input,
             self._files,
@@ -105,57 +100,50 @@ class Jobs:
             reuse=idempotency_key is not None,
             progress=upload_progress,
         )
-        options = {
-            "format": format,
-            "text_field": text_field,
-            "id_field": id_field,
-            "carry": list(carry) or None,
-        }
-        body = {
-            "kind": kind_name(kind),
-            "model": model,
-            "name": name,
-            "input": {**prepared.entry, **_given(options)},
-            "params": dict(params or {}) or None,
-            "priority": priority,
-            "completion_window": completion_window,
-            "max_errors": max_errors,
-            "metadata": dict(metadata or {}) or None,
-            "output": output,
-            "webhook": webhook,
-        }
-        request = call("POST", "jobs", body=_given(body), repeatable=True)
-        request = request.with_headers(Idempotency_Key=key)
+        submission = job_calls.create(
+            self.adopt,
+            kind=kind,
+            entry=prepared.entry,
+            model=model,
+            params=params,
+            name=name,
+            format=format,
+            text_field=text_field,
+            id_field=id_field,
+            carry=carry,
+            priority=priority,
+            completion_window=completion_window,
+            max_errors=max_errors,
+            metadata=metadata,
+            ways_out=ways_out,
+            key=idempotency_key,
+        )
         try:
-            return self._transport.send(request).parse(self.adopt)
+            return self._transport.ask(submission)
         except ApiError as error:
             if prepared.uploaded is not None:
-                error.hint = (
-                    f"The input was uploaded as {prepared.uploaded.id}; "
-                    "give this id as input to submit it again without uploading."
-                )
+                job_calls.explain_upload(error, prepared.uploaded.id)
             raise
 
     def get(self, job_id: str) -> Job:
         """One job as it is now."""
-        return self._transport.send(call("GET", "jobs", job_id)).parse(self.adopt)
+        return self._transport.ask(job_calls.get(self.adopt, job_id))
 
-    def poll(self, job_id: str, *, seconds: int, etag: str | None) -> tuple[Job | None, str | None]:
+    def poll(
+        self, job_id: str, *, seconds: int, etag: str | None, within: float | None = None
+    ) -> tuple[Job | None, str | None]:
         """The job once it differs from the state that ``etag`` names, and its new ETag.
 
         Args:
             seconds: how long the server may hold the call until something changes, at most 30.
+            within: seconds for all tries together.
 
         Returns:
             None instead of the job when nothing changed.
         """
-        request = call("GET", "jobs", job_id, query={"wait": seconds} if etag and seconds else None)
-        if etag:
-            request = request.with_headers(If_None_Match=etag)
-        reply = self._transport.send(request.allowing(seconds))
-        if reply.status == 304:
-            return None, etag
-        return reply.parse(self.adopt), reply.headers.get("etag")
+        return self._transport.ask(
+            job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag, within=within)
+        )
 
     def page(
         self,
@@ -167,15 +155,10 @@ class Jobs:
         limit: int | None = None,
     ) -> Page[Job]:
         """One page of jobs, newest first."""
-        query = {
-            "status": status,
-            "kind": kind_name(kind) if kind else None,
-            "name": name,
-            "after": after,
-            "limit": limit,
-        }
-        return self._transport.send(call("GET", "jobs", query=query)).parse(
-            lambda raw: to_page(raw, self.adopt)
+        return self._transport.ask(
+            job_calls.page(
+                self.adopt, status=status, kind=kind, name=name, after=after, limit=limit
+            )
         )
 
     def list(
@@ -194,8 +177,7 @@ class Jobs:
         Raises:
             Conflict: it has ended, or is being finished.
         """
-        request = call("POST", "jobs", job_id, "cancel", repeatable=True)
-        return self._transport.send(request).parse(self.adopt)
+        return self._transport.ask(job_calls.cancel(self.adopt, job_id))
 
     def retry(self, job_id: str) -> Job:
         """Run again what failed in an ended job, only that; the same job, now with one attempt more.
@@ -204,7 +186,7 @@ class Jobs:
             Conflict: it has not ended, or nothing of it can be run again.
             ConnectionFailed: the answer was lost. The job may run again: :meth:`get` tells.
         """
-        return self._transport.send(call("POST", "jobs", job_id, "retry")).parse(self.adopt)
+        return self._transport.ask(job_calls.retry(self.adopt, job_id))
 
     def delete(self, job_id: str) -> None:
         """Delete an ended job with its results and all else that was kept of it.
@@ -212,7 +194,7 @@ class Jobs:
         Raises:
             Conflict: it has not ended.
         """
-        self._transport.send(call("DELETE", "jobs", job_id))
+        self._transport.send(job_calls.delete(job_id))
 
     def wait(
         self,
@@ -222,11 +204,12 @@ class Jobs:
         timeout: float | None = None,
     ) -> Job:
         """See :meth:`textmill.Job.wait`."""
-        waiter = Waiter(self.poll, self._transport.policy)
         if progress is True:
+            from textmill.progress import JobProgress  # noqa: PLC0415 - loads rich, which few need
+
             with JobProgress() as shown:
-                return waiter.wait(job, notify=shown.update, timeout=timeout)
-        return waiter.wait(job, notify=progress or None, timeout=timeout)
+                return self.wait(job, progress=shown.update, timeout=timeout)
+        return self._waiter.wait(job, poll=self.poll, notify=progress or None, timeout=timeout)
 
     def content(
         self,
@@ -241,7 +224,7 @@ class Jobs:
         A broken download of JSONL goes on where it was, unless it is of partial results; one of another format
         cannot, as the server makes it anew each time.
         """
-        request, resumable = _rows_call(job_id, output, partial=partial, format_=format)
+        request, resumable = job_calls.content(job_id, output, partial=partial, format=format)
         return stream_bytes(self._transport, request, resumable=resumable)
 
     def rows(
@@ -258,7 +241,7 @@ class Jobs:
             NotFound: the job was not asked to ``evaluate``.
             Conflict: it has not ended.
         """
-        return dict(self._transport.send(call("GET", "jobs", job_id, "evaluation")).body)
+        return self._transport.ask(job_calls.evaluation(job_id))
 
     def download(
         self,
@@ -277,7 +260,7 @@ class Jobs:
             format: by default from the path's ending: CSV for ``.csv``, Parquet for ``.parquet``, else JSONL.
         """
         wanted = format or format_of(path)
-        request, resumable = _rows_call(job_id, output, partial=partial, format_=wanted)
+        request, resumable = job_calls.content(job_id, output, partial=partial, format=wanted)
         if resumable:
             fetch(self._transport, request, Path(path))
         else:
@@ -287,50 +270,3 @@ class Jobs:
     def adopt(self, raw: Mapping[str, Any]) -> Job:
         """A job from the API's object, bound to this server."""
         return to_job(raw, self)
-
-
-def _rows_call(
-    job_id: str, output: Output, *, partial: bool, format_: OutputFormat
-) -> tuple[Call, bool]:
-    """The call for a job's rows, and whether two answers to it are the same bytes."""
-    as_lines = format_ == "jsonl"
-    query = {"partial": partial or None, "format": None if as_lines else format_}
-    return call("GET", "jobs", job_id, output, query=query), as_lines and not partial
-
-
-def format_of(path: str | Path) -> OutputFormat:
-    """The format that the ending of a file's name stands for: ``jsonl`` for all but ``.csv`` and ``.parquet``."""
-    ending = Path(path).suffix.lower().removeprefix(".")
-    return next((known for known in OUTPUT_FORMATS if known == ending), "jsonl")
-
-
-def kind_name(text: str) -> str:
-    """A kind as HTTP names it: ``fine-tune`` becomes ``fine_tune``."""
-    return text.replace("-", "_")
-
-
-def _checked(key: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        raise InputError(
-            f"not an idempotency key: {key!r}; "
-            "expected 1 to 255 printable ASCII characters without spaces"
-        )
-    return key
-
-
-def _together(
-    values: Mapping[str, str | None], complaint: str, *needed: str
-) -> dict[str, Any] | None:
-    """The values that were given, or None where none was.
-
-    Raises:
-        InputError: some were given, but not all that are needed.
-    """
-    given = _given(values)
-    if given and not all(name in given for name in needed):
-        raise InputError(complaint)
-    return given or None
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

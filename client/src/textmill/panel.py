@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from textmill.evaluation import Evaluation
-from textmill.job import Job
+from textmill.job import JobState
 from textmill.table import metrics_table
 from textmill.training import Training, sparkline
 from textmill.wording import duration, plain, plural, short_count, speed, state_style, state_words
@@ -25,7 +25,7 @@ _LABEL_WIDTH = 6
 CURVE_WIDTH, _SHOWN_METRICS = 60, 4
 
 
-def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> RenderableType:
+def job_panel(job: JobState, *, age: float = 0.0, spinner: Spinner | None = None) -> RenderableType:
     """A job in a frame: state, bar, counts, speed, time left, model.
 
     Args:
@@ -64,7 +64,7 @@ def job_panel(job: Job, *, age: float = 0.0, spinner: Spinner | None = None) -> 
     return Constrain(panel, PANEL_WIDTH)
 
 
-def _headline(job: Job, style: str, spinner: Spinner | None) -> Table:
+def _headline(job: JobState, style: str, spinner: Spinner | None) -> Table:
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(width=1)
     row.add_column(ratio=1, no_wrap=True)
@@ -77,7 +77,7 @@ def _headline(job: Job, style: str, spinner: Spinner | None) -> Table:
 _MARKS = {"completed": "✓", "failed": "✗", "expired": "✗", "cancelled": "■"}
 
 
-def _rows(job: Job) -> Text:
+def _rows(job: JobState) -> Text:
     counts = job.counts
     if job.training is not None and job.training.step is not None:
         text = Text(f"{job.training.step:,}", style="bold")
@@ -88,7 +88,7 @@ def _rows(job: Job) -> Text:
     return text.append(f" of {counts.total:,} rows", style="not bold")
 
 
-def _bar(job: Job, style: str) -> Table:
+def _bar(job: JobState, style: str) -> Table:
     fraction = job.progress.fraction
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(ratio=1)
@@ -110,7 +110,7 @@ def _percent(fraction: float) -> str:
     return f"{min(99.9, int(fraction * 1000) / 10):.1f} %"
 
 
-def _facts(job: Job, age: float) -> Table:
+def _facts(job: JobState, age: float) -> Table:
     cells: list[tuple[str, Text]] = []
     if job.progress.rows_per_second is not None:
         cells.append(("speed", Text(speed(job.progress.rows_per_second))))
@@ -183,7 +183,7 @@ def _evaluation(evaluation: Evaluation) -> Iterator[RenderableType]:
     yield Text(told, style="dim")
 
 
-def _model(job: Job) -> Table:
+def _model(job: JobState) -> Table:
     model = job.model or {}
     known = (model.get(key) for key in ("ref", "engine", "precision"))
     line = Table.grid(padding=(0, 2, 0, 0))

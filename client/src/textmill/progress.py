@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.spinner import Spinner
 
-from textmill.job import Job
+from textmill.job import JobState
 from textmill.panel import job_panel
 from textmill.wording import duration, plural, speed, state_style, state_words
 
@@ -38,12 +38,12 @@ class JobProgress:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
-        self._job: Job | None = None
+        self._job: JobState | None = None
         self._read_at = 0.0
         self._spinner = Spinner("dots")
         self._lines = PlainLines()
 
-    def update(self, job: Job) -> None:
+    def update(self, job: JobState) -> None:
         """Show this state of the job."""
         self._job, self._read_at = job, time.monotonic()
         self._spinner.style = state_style(job.status)
@@ -90,7 +90,7 @@ class PlainLines:
         self._fraction = 0.0
         self._at = 0.0
 
-    def next(self, job: Job, now: float) -> str | None:
+    def next(self, job: JobState, now: float) -> str | None:
         """The line to print at this moment (seconds of any steady clock), or None."""
         fraction = job.progress.fraction or 0.0
         due = (
@@ -104,7 +104,7 @@ class PlainLines:
         return job_line(job)
 
 
-def job_line(job: Job) -> str:
+def job_line(job: JobState) -> str:
     """A job on one plain line."""
     counts, progress = job.counts, job.progress
     parts = [f"{job.id}  {state_words(job.status)}"]

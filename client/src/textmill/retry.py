@@ -29,6 +29,9 @@ class RetryPolicy:
     base_seconds: float = 0.5  #: upper bound of the first pause
     max_seconds: float = 8.0  #: upper bound of any pause
     max_retry_after: float = 60.0  #: a server that asks for a longer pause gets no further try
+    #: No further try begins later than this after the first, and no answer is read for longer. Uploads, which take
+    #: as long as they take, are bound by ``attempts`` alone.
+    total_seconds: float = 120.0
     outage_seconds: float = 300.0  #: how long waiting for a job bears a server that does not answer
 
     def pause(
@@ -56,18 +59,32 @@ def status_allows_retry(status: int, *, idempotent: bool) -> bool:
     return status in _UNTOUCHED or (idempotent and status in _UNKNOWN)
 
 
-def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for: a number or an HTTP date (RFC 9110, 10.2.3)."""
+def parse_retry_after(
+    value: str | None, now: datetime | None = None, *, date: str | None = None
+) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for: a number or an HTTP date (RFC 9110, 10.2.3).
+
+    Args:
+        now: instead of this machine's time.
+        date: the answer's ``Date``. A date to come again at is measured against it, so that it does not matter
+            how far apart the two machines' clocks are.
+    """
     if value is None:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
+        moment = _date(value)
+        if moment is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        seconds = (moment - (now or datetime.now(timezone.utc))).total_seconds()
+        current = now or _date(date) or datetime.now(timezone.utc)
+        seconds = (moment - current).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.client.either import Either
 from tests.unit.client.scripted import JOB, KEY, KINDS, ScriptedServer, job, ranged, reply
 from tests.unit.client.shell import ROWS, Shell, uploaded
 from textmill import RetryPolicy, Textmill
@@ -31,6 +32,13 @@ def server() -> Iterator[ScriptedServer]:
 def tm(server: ScriptedServer) -> Iterator[Textmill]:
     quick = RetryPolicy(attempts=4, base_seconds=0.01, max_seconds=0.02, outage_seconds=5)
     with Textmill(server.url, KEY, timeout=5, retry=quick) as client:
+        yield client
+
+
+@pytest.fixture(params=["sync", "async"])
+def either(server: ScriptedServer, request: pytest.FixtureRequest) -> Iterator[Either]:
+    """Both clients by one test: what is asked of one must mean the same asked of the other."""
+    with Either(server.url, is_async=request.param == "async") as client:
         yield client
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_after: int | None = None  #: close the connection after so many bytes of the body
     chunked: bool = False  #: without a Content-Length
+    raw: bytes | None = None  #: send these bytes instead of an answer, and close the connection
+    after: float = 0.0  #: seconds until it begins
+    pace: float = 0.0  #: seconds between two bytes of the body
 
 
 Handler = Callable[[Request], Answer]
@@ -173,6 +177,11 @@ class _Connection(BaseHTTPRequestHandler):
         return bytes(kept), total, largest
 
     def _send(self, answer: Answer) -> None:
+        time.sleep(answer.after)
+        if answer.raw is not None:
+            self.wfile.write(answer.raw)
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -185,6 +194,10 @@ class _Connection(BaseHTTPRequestHandler):
         if answer.chunked:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body) if body else b"")
             self.wfile.write(b"0\r\n\r\n" if answer.cut_after is None else b"")
+        elif answer.pace:
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                time.sleep(answer.pace)
         else:
             self.wfile.write(body)
         if answer.cut_after is not None:

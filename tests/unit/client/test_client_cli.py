@@ -12,6 +12,7 @@ from tests.unit.client.scripted import (
     FILE_ID,
     JOB,
     JOB_ID,
+    KEY,
     KINDS,
     Answer,
     ScriptedServer,
@@ -145,6 +146,39 @@ class Printing(NamedTuple):
     raw: Any
 
 
+KEY_RECORD = {
+    "object": "key",
+    "id": "key_1",
+    "name": "nightly import",
+    "scopes": ["jobs:read", "jobs:write"],
+    "created_at": "2026-11-02T12:00:00.000Z",
+    "created_by": None,
+    "expires_at": "2126-11-02T12:00:00.000Z",
+    "revoked_at": None,
+    "last_used_at": None,
+}
+COUNTS = {
+    "requests": 1234,
+    "rows": 56789,
+    "failed_rows": 1,
+    "input_tokens": 7_654_321,
+    "output_tokens": 0,
+    "device_seconds": 93.2,
+    "bytes_uploaded": 1_500_000,
+}
+USAGE = {
+    "object": "usage",
+    "tenant": "default",
+    "days": [{"day": "2026-11-01", **COUNTS}, {"day": "2026-11-02", **COUNTS, "shiny": 1}],
+    "total": COUNTS,
+    "quotas": [
+        {"name": "rows_queued", "limit": 1000, "used": 950, "left": 50, "resets_at": None},
+        {"name": "bytes_stored", "limit": None, "used": 5e9, "left": None, "resets_at": None},
+    ],
+    "rates": {"read": 100.0, "write": None},
+}
+
+
 PRINTING = [
     Printing(["status", JOB_ID], "GET", JOB, job("completed")),
     Printing(["watch", JOB_ID], "GET", JOB, job("completed")),
@@ -212,6 +246,10 @@ PRINTING = [
         "/v1/workers",
         {"data": [{"id": "w1", "device": "cpu", "models": ["m"]}]},
     ),
+    Printing(["usage"], "GET", "/v1/usage", USAGE),
+    Printing(["keys", "list"], "GET", "/v1/keys", page(KEY_RECORD)),
+    Printing(["keys", "create", "ci"], "POST", "/v1/keys", {**KEY_RECORD, "key": "tm_new"}),
+    Printing(["keys", "revoke", "key_1"], "DELETE", "/v1/keys/key_1", KEY_RECORD),
     Printing(
         ["submit", "classify", "-m", "m", "-i", "rows.jsonl"], "POST", "/v1/jobs", job("validating")
     ),
@@ -411,3 +449,44 @@ def test_options_win_over_the_environment(server: ScriptedServer, textmill: Shel
     )
     assert result.exit_code == 0
     assert server.requests[-1].headers["authorization"] == "Bearer other"
+
+
+def test_usage_is_shown_as_tables(server: ScriptedServer, textmill: Shell) -> None:
+    server.on("GET", "/v1/usage", reply(USAGE))
+    result = textmill("usage", "--from", "2026-11-01", "--to", "2026-11-02")
+    assert server.requests[-1].query == {"from": "2026-11-01", "to": "2026-11-02"}
+    words = " ".join(result.stdout.split())
+    assert "2026-11-02 56,789 1 7.7 M 0 1 min 33 s 1.5 MB 1,234" in words
+    assert "rows queued 950 1,000 50" in words
+    assert "bytes stored 5.0 GB no limit no limit" in words
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert textmill("usage", "--from", "yesterday").exit_code == 2
+
+
+def test_a_new_key_is_alone_on_stdout(server: ScriptedServer, textmill: Shell) -> None:
+    server.on("POST", "/v1/keys", reply({**KEY_RECORD, "key": KEY}, 201))
+    options = ["--scope", "jobs:read", "--scope", "jobs:write", "--expires-in-days", "90"]
+    result = textmill("keys", "create", "ci", *options)
+    assert server.requests[-1].json == {
+        "name": "ci",
+        "scopes": ["jobs:read", "jobs:write"],
+        "expires_in_days": 90,
+    }
+    assert result.stdout == KEY + "\n"
+    assert "shown this once" in result.stderr
+    assert KEY not in result.stderr
+    assert textmill("keys", "create").exit_code == 2
+
+
+def test_keys_are_listed_with_their_state(server: ScriptedServer, textmill: Shell) -> None:
+    states = [
+        KEY_RECORD,
+        {**KEY_RECORD, "expires_at": None},
+        {**KEY_RECORD, "expires_at": "2020-01-01T00:00:00Z"},
+        {**KEY_RECORD, "revoked_at": "2026-11-02T12:00:00.000Z"},
+    ]
+    server.on("GET", "/v1/keys", reply(page(*states)))
+    shown = textmill("keys", "list").stdout
+    for word in ("good until 2126-11-02", "good ", "expired", "revoked", "jobs:read, jobs:write"):
+        assert word in shown
+    assert textmill("keys", "revoke").exit_code == 2

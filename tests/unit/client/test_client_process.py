@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -24,7 +23,6 @@ from tests.unit.client.scripted import (
     ranged,
     reply,
 )
-from tests.unit.client.shell import uploaded
 
 SOURCE = Path(textmill.__file__).parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "textmill"]
@@ -129,6 +127,20 @@ assert not loaded & rooms, loaded & rooms
     subprocess.run([sys.executable, "-W", "error", "-c", check], env=environ(), cwd="/", check=True)
 
 
+def test_its_import_loads_nothing_that_few_need() -> None:
+    """No tables and colours, no command line, no event loop; and httpx is whole for whoever else uses it."""
+    check = """
+import sys, textmill
+heavy = {"rich", "click", "pygments", "asyncio", "anyio"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+from textmill import AsyncTextmill
+assert "asyncio" in sys.modules
+assert set(textmill.__all__) <= {*vars(textmill), "AsyncJob", "AsyncTextmill"}
+import httpx._main
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", check], env=environ(), cwd="/", check=True)
+
+
 def test_its_source_imports_only_what_it_declares() -> None:
     allowed = {"click", "httpx", "rich", "textmill", "tomli", "typing_extensions"}
     allowed |= set(sys.stdlib_module_names)
@@ -136,26 +148,6 @@ def test_its_source_imports_only_what_it_declares() -> None:
     for path in (SOURCE / "textmill").rglob("*.py"):
         code = re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert set(pattern.findall(code)) <= allowed, path
-
-
-def test_the_readmes_program_runs(server: ScriptedServer, tmp_path: Path) -> None:
-    readme = Path(__file__).parents[3] / "client" / "README.md"
-    (program,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    row = {"custom_id": "a-1", "index": 0, "output": {"label": "praise", "score": 0.9}}
-    server.on("POST", "/v1/files", uploaded)
-    server.on("POST", "/v1/jobs", reply(job("validating"), 201))
-    server.on("GET", JOB, reply(job("completed")))
-    server.on("GET", f"{JOB}/results", ranged(json.dumps(row).encode() + b"\n"))
-    (tmp_path / "reviews.jsonl").write_text('{"text": "fine"}\n')
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        env=environ(server),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "10000 rows done, 0 failed\na-1 praise\n"
 
 
 def test_help_and_version() -> None:

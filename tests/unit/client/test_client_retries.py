@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.client.scripted import JOB_ID, Answer, ScriptedServer, job, problem, reply
+from tests.unit.client.scripted import JOB_ID, KEY, Answer, ScriptedServer, job, problem, reply
 from textmill import ConnectionFailed, RateLimited, RetryPolicy, Textmill, Unavailable
 from textmill.retry import parse_retry_after, status_allows_retry
 
@@ -63,12 +63,42 @@ def test_a_call_that_may_have_happened_is_not_repeated_unless_harmless(
 ) -> None:
     for answer in (CUT, Answer(status=504)):
         server.requests.clear()
-        server.on("POST", "/v1/models", answer)
+        server.on("POST", f"/v1/jobs/{JOB_ID}/retry", answer)
         with pytest.raises((ConnectionFailed, Unavailable)):
-            tm.models.import_model("hf:org/name", name="name")
+            tm.jobs.retry(JOB_ID)
         assert len(server.requests) == 1
-    server.on("POST", "/v1/models", DOWN, reply(job(kind="import_model"), 201))
-    assert tm.models.import_model("hf:org/name", name="name").kind == "import_model"
+    server.on("POST", f"/v1/jobs/{JOB_ID}/retry", DOWN, reply(job()))
+    assert tm.jobs.retry(JOB_ID).id == JOB_ID
+
+
+def test_whatever_changes_something_is_repeated_with_one_key(
+    server: ScriptedServer, tm: Textmill
+) -> None:
+    alias = {"name": "m", "alias": "prod", "version": "1"}
+    server.on("POST", "/v1/models", CUT, reply(job(kind="import_model"), 201))
+    server.on("PUT", "/v1/models/m/aliases/prod", CUT, reply(alias))
+    server.on("POST", "/v1/models/m/aliases/prod/rollback", CUT, reply(alias))
+    assert tm.models.import_model("hf:org/name", name="m").kind == "import_model"
+    tm.models.alias("m", "prod", "1")
+    tm.models.roll_back("m")
+    keys = [request.headers["idempotency-key"] for request in server.requests]
+    assert keys[::2] == keys[1::2]
+    assert len(set(keys)) == 3
+
+
+def test_a_new_key_is_never_asked_for_twice(server: ScriptedServer, tm: Textmill) -> None:
+    server.on("POST", "/v1/keys", CUT)
+    with pytest.raises(ConnectionFailed):
+        tm.keys.create(name="ci")
+    assert len(server.requests) == 1
+
+
+def test_tries_end_after_a_total_time(server: ScriptedServer) -> None:
+    server.on("GET", f"/v1/jobs/{JOB_ID}", DOWN)
+    policy = RetryPolicy(attempts=1000, base_seconds=0.02, max_seconds=0.02, total_seconds=0.2)
+    with Textmill(server.url, KEY, retry=policy) as tm, pytest.raises(Unavailable):
+        tm.jobs.get(JOB_ID)
+    assert 2 <= len(server.requests) < 300
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 500])
@@ -149,8 +179,19 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert parse_retry_after("2") == 2.0
     assert parse_retry_after(later, now) == 90.0
     assert parse_retry_after("Mon, 02 Nov 2026 11:00:00 GMT", now) == 0.0
-    for nonsense in (None, "soon", "nan", "inf", ""):
+    for nonsense in (None, "soon", "nan", "inf", "", "1e999", "Mon, 99 Foo 2026 11:00:00 GMT"):
         assert parse_retry_after(nonsense) is None
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ \S*"))
+def test_no_retry_after_is_too_absurd(value: str) -> None:
+    seconds = parse_retry_after(value, date=value)
+    assert seconds is None or seconds >= 0
+
+
+def test_clocks_that_differ_do_not_matter() -> None:
+    yesterday = "Mon, 02 Nov 2020 12:00:00 GMT", "Mon, 02 Nov 2020 12:00:30 GMT"
+    assert parse_retry_after(yesterday[1], date=yesterday[0]) == 30.0
 
 
 def test_a_gateways_error_says_nothing_about_what_happened() -> None:

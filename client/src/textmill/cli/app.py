@@ -6,16 +6,16 @@ import sys
 
 import click
 
-from textmill.cli import doctor, evaluations, files, jobs, models, outputs, submit, system
+from textmill.cli import account, doctor, evaluations, files, jobs, models, outputs, submit, system
 from textmill.version import __version__
 
 _EPILOG = """\b
-Configuration: TEXTMILL_URL and TEXTMILL_API_KEY, else ./.textmill/client.toml.
-Exit status: 0 done, 1 the job or call failed, 2 wrong usage.
+Configured by TEXTMILL_URL and TEXTMILL_API_KEY, else ./.textmill/client.toml
+Exit status: 0 done, 1 the job or call failed, 2 wrong usage
 
 \b
 Examples:
-  textmill submit classify --model registry:tickets --input reviews.jsonl --wait
+  textmill submit classify -m registry:tickets -i reviews.jsonl --wait
   textmill results JOB -o results.jsonl
   textmill doctor
 """
@@ -49,6 +49,8 @@ for command in (
     models.models,
     system.kinds,
     system.workers,
+    account.usage,
+    account.keys,
     doctor.doctor,
 ):
     cli.add_command(command)

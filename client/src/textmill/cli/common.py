@@ -84,16 +84,11 @@ class Failure(click.ClickException):
 
 def error_lines(error: TextmillError) -> list[Text]:
     """An error as people read it: what, which fields, what to do."""
-    lines = [Text.assemble(("Error: ", "bold red"), plain(error.detail))]
+    first, *more = error.lines()
     if isinstance(error, ApiError):
-        for wrong in error.errors:
-            said = f"{wrong.field}: {wrong.reason}"
-            if len(error.errors) == 1 and error.detail == said and wrong.value is None:
-                continue
-            found = f" (found {wrong.value})" if wrong.value is not None else ""
-            lines.append(Text(f"  {plain(said)}{plain(found)}"))
-        if error.request_id and error.status >= 500:
-            lines.append(Text(f"  request {plain(error.request_id)}", style="dim"))
+        first = error.detail  # status and code are for programs
+    lines = [Text.assemble(("Error: ", "bold red"), plain(first))]
+    lines += [Text(plain(line)) for line in more]
     if error.hint:
         lines.append(Text(plain(error.hint), style="dim"))
     return lines

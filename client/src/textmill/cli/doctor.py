@@ -31,7 +31,7 @@ class Check:
     fix: str | None = None  #: how to mend it
 
 
-@click.command()
+@click.command(short_help="Check configuration and server; say how to mend them.")
 @connected
 def doctor(session: Session, /) -> None:
     """Check the configuration and the server, and say how to mend what is wrong."""

@@ -14,7 +14,7 @@ from textmill.table import bare_table, metrics_table
 from textmill.wording import plain
 
 
-@click.command()
+@click.command(short_help="Show how good a job's results are.")
 @click.argument("job_id", metavar="JOB")
 @connected
 def evaluation(session: Session, /, *, job_id: str) -> None:

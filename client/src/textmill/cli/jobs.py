@@ -86,7 +86,7 @@ def retry(session: Session, /, *, job_id: str, wait: bool) -> None:
     session.note(next_step("watch", f"textmill watch {job.id}"))
 
 
-@click.command()
+@click.command(short_help="Delete an ended job with all that was kept of it.")
 @click.argument("job_id", metavar="JOB")
 @connected
 def delete(session: Session, /, *, job_id: str) -> None:

@@ -42,7 +42,7 @@ def _options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(short_help="Fetch a job's results, or save them.")
 @_options
 @connected
 def results(
@@ -58,7 +58,7 @@ def results(
     _fetch(session, job_id, "results", output, format_, partial=partial)
 
 
-@click.command()
+@click.command(short_help="Fetch the rows that failed, each with the reason.")
 @_options
 @connected
 def errors(

@@ -24,7 +24,7 @@ FORMATS = ("jsonl", "csv", "tsv", "text", "documents", "parquet")
 _ENDINGS = {"text": "txt", "documents": "txt"}
 
 
-@click.command()
+@click.command(short_help="Submit a job, such as classify or summarize.")
 @click.argument("kind")
 @click.option(
     "--model", "-m", metavar="REF", help="hf:org/name, registry:name@alias, s3://…, pkg:…"

@@ -12,14 +12,14 @@ from rich.text import Text
 
 from textmill.catalog import Kind, Worker
 from textmill.files import File
-from textmill.job import Job
+from textmill.job import JobState
 from textmill.models import Model
 from textmill.params import describe, properties
 from textmill.table import bare_table
 from textmill.wording import duration, plain, size, state_style, state_words
 
 
-def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
+def jobs_table(jobs: Sequence[JobState], now: datetime) -> Table:
     """Jobs, one a line. The id is never cut: it is what the next command needs."""
     errors = any(job.counts.failed for job in jobs)
     shown = [("rows", "right"), *([("errors", "right")] if errors else []), ("age", "right")]
@@ -42,7 +42,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
     return table
 
 
-def _rows(job: Job) -> str:
+def _rows(job: JobState) -> str:
     """How many rows an ended job did; how far one is that runs."""
     fraction = job.progress.fraction
     if not job.ended and fraction is not None:

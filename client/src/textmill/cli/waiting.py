@@ -10,7 +10,7 @@ from rich.text import Text
 from textmill.cli.common import EXIT_INTERRUPTED, Session, next_step, write_bytes
 from textmill.client import Textmill
 from textmill.errors import JobFailed
-from textmill.job import Job
+from textmill.job import Job, JobState
 from textmill.jobs import Output, OutputFormat
 from textmill.panel import job_panel
 from textmill.progress import JobProgress
@@ -56,7 +56,7 @@ def wait_and_report(session: Session, tm: Textmill, job: Job, *, output: Path | 
     return job
 
 
-def row_errors(job: Job) -> Text:
+def row_errors(job: JobState) -> Text:
     """A warning about rows that failed in a job that completed."""
     total = plural(job.counts.total or job.counts.done, "row")
     return Text.assemble(
@@ -91,7 +91,7 @@ def fetch(
     session.note(Text.assemble(("saved  ", "dim"), (str(path), "bold"), (written, "dim")))
 
 
-def _after_failure(job: Job) -> str:
+def _after_failure(job: JobState) -> str:
     done = f"textmill results {job.id}"
     kept = f" Rows done so far are kept: {done}" if job.counts.completed else ""
     if job.status == "failed":
