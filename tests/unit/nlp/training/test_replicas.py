@@ -20,6 +20,9 @@ from tests.unit.nlp.training.grouped import Grouped
 from tests.unit.nlp.training.runs import Trained, labelled
 from workers.training_child import TrainingDied
 
+#: Each of several trainings imports torch in two processes.
+pytestmark = pytest.mark.timeout(600)
+
 #: Batches of an odd number of rows, accumulated, and nothing that is drawn: what is left is rounding.
 CLASSIFY = {
     "task": "classify",
