@@ -122,10 +122,7 @@ class AliasBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     version: str = Field(
-        max_length=96,
-        description="Version, or another alias.",
-        examples=["latest"],
-        json_schema_extra={"pattern": MODEL_NAME_PATTERN},
+        pattern=MODEL_NAME_PATTERN, description="Version, or another alias.", examples=["latest"]
     )
 
 

@@ -89,6 +89,8 @@ def test_models(http: httpx.Client, model: str) -> None:
     for _ in range(2):
         alias = http.put(f"/v1/models/{model}/aliases/prod", json={"version": "latest"})
         assert alias.status_code == 200
+    empty = http.put(f"/v1/models/{model}/aliases/prod", json={"version": ""})
+    problem(empty, 422, "invalid_request", "version")
     assert http.get(f"/v1/models/{model}/aliases/prod").json()["history"]
     problem(http.post(f"/v1/models/{model}/aliases/prod/rollback"), 409, "conflict")
     assert http.delete(f"/v1/models/{model}/aliases/prod").status_code == 200
