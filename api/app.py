@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Flask, Response, g, request
-from werkzeug.exceptions import ClientDisconnected
 
-from api import docs, files, jobs, models, problems, results, system
+from api import docs, events, files, jobs, metrics, models, problems, results, system
 from api.auth import authenticate
+from api.proxies import BehindProxies
 from api.services import Services
 from jobs.ids import new_token
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-#: Most bytes of a refused body that are read all the same.
-_DRAIN_BYTES = 64 << 20
 
 
 def create_app(services: Services) -> Flask:
@@ -24,16 +21,19 @@ def create_app(services: Services) -> Flask:
     app.extensions["textmill"] = services
     app.url_map.strict_slashes = False
     problems.register(app)
+    metrics.register(app)
     app.before_request(_begin)
     app.after_request(_end)
 
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
-    for part in (jobs, results, files, models, system):
+    for part in (jobs, events, results, files, models, system):
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.wsgi_app = BehindProxies(app.wsgi_app, services.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -43,22 +43,7 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    _drain()
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
-
-
-def _drain() -> None:
-    """Read what an early answer left of the body.
-
-    gunicorn closes a connection with an unread body without having said so: a client that is still sending would
-    lose the answer, and one that keeps connections open its next request.
-    """
-    left = _DRAIN_BYTES
-    try:
-        while left > 0 and (piece := request.stream.read(min(left, 1 << 20))):
-            left -= len(piece)
-    except (ClientDisconnected, OSError):
-        return  # nobody waits for the answer

@@ -11,7 +11,7 @@ from pydantic import Field
 from api.multipart import multipart_file
 from api.operations import IF_RANGE, RANGE, Answer, operation
 from api.requests import PageQuery, Query
-from api.responses import json_response, page_response, ranged
+from api.responses import json_response, paced, page_response, ranged
 from api.schemas.files import FilePage, FileView
 from api.services import caller, services
 from jobs.errors import InvalidRequest, UnsupportedMedia
@@ -141,7 +141,7 @@ def content(file_id: str) -> Response:
     record = files.get(tenant, file_id)
     quoted = re.sub(r"[^\x20-\x7e]|[\"\\]", "_", record.filename)
     return ranged(
-        lambda offset, length: files.content(tenant, file_id, offset=offset, length=length),
+        lambda offset, length: paced(files.content(tenant, file_id, offset=offset, length=length)),
         size=record.bytes,
         etag=record.sha256,
         content_type="application/octet-stream",

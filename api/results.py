@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from api.jobs import find
 from api.operations import IF_RANGE, RANGE, Answer, operation
 from api.requests import Flag, Query
-from api.responses import begun, json_response, ranged
+from api.responses import begun, json_response, paced, ranged
 from api.services import services
 from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames
@@ -30,6 +30,9 @@ _CONTENT_TYPES: Mapping[OutputFormat, str] = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
+
+#: Bytes of lines that are made into another format before other requests get their turn.
+_CONVERTED_BYTES = 128 << 10
 
 _RANGED = {
     "ETag": "Of the whole; for `If-Range`.",
@@ -144,7 +147,7 @@ def _final(record: JobRecord, section: Section, wanted: OutputFormat) -> Respons
     if wanted != "jsonl":
         return _streamed(record, section, wanted, store.stream(name, length=size))
     return ranged(
-        lambda offset, length: store.stream(name, offset=offset, length=length),
+        lambda offset, length: paced(store.stream(name, offset=offset, length=length)),
         size=size,
         etag=f"{record.id}-{section}-{record.attempts}",
         content_type=_CONTENT_TYPES[wanted],
@@ -163,7 +166,9 @@ def _streamed(
     body: Iterator[bytes] = iter(())
     if request.method != "HEAD":
         body = begun(
-            lines if wanted == "jsonl" else convert(lines, wanted, _table(record, section))
+            paced(lines)
+            if wanted == "jsonl"
+            else paced(convert(paced(lines, _CONVERTED_BYTES), wanted, _table(record, section)))
         )
     headers = {
         "Accept-Ranges": "none",

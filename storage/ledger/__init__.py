@@ -12,6 +12,7 @@ import redis
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.settings import Settings
+from storage.ledger.events import EventTable, JobEvent, Told
 from storage.ledger.jobs import JobFilter, JobTable, NewJob
 from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
@@ -24,6 +25,8 @@ __all__ = [
     "Answer",
     "Claim",
     "CommittedPart",
+    "EventTable",
+    "JobEvent",
     "JobFilter",
     "JobTable",
     "Ledger",
@@ -33,6 +36,7 @@ __all__ = [
     "RestoreTable",
     "RestoredPart",
     "Swept",
+    "Told",
     "TrainingTable",
     "WorkerTable",
 ]
@@ -53,6 +57,7 @@ class Ledger:
     def __init__(self, client: LedgerClient, lease_ms: int, now: int | None = None) -> None:
         self.client = client
         self.jobs = JobTable(client)
+        self.events = EventTable(client)
         self.ranges = RangeTable(client, lease_ms, now)
         self.training = TrainingTable(client)
         self.workers = WorkerTable(client, now)

@@ -14,6 +14,7 @@ add_pending(id, range, now)
 redis.call('HDEL', job_key(id), 'plannings', 'waiting')
 if field(id, 'status') == 'validating' then
   redis.call('HSET', job_key(id), 'status', 'in_progress')
+  tell(id, 'status')
 end
 touch(id)
 return 'ok'

@@ -34,6 +34,7 @@ redis.call('HINCRBY', job, 'failed', ARGV[6])
 redis.call('HINCRBY', job, 'input_tokens', ARGV[7])
 redis.call('HINCRBY', job, 'output_tokens', ARGV[8])
 redis.call('HINCRBY', job, 'device_ms', ARGV[9])
+tell_progress(id, now)
 touch(id)
 local waiting = redis.call('HINCRBY', job, 'ungathered', ARGV[10])
 if check_errors(id) or try_finalize(id) then return 'finalize' end

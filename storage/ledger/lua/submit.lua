@@ -12,4 +12,5 @@ redis.call('HSET', job_key(id), 'id', id, 'tenant', tenant, 'status', 'validatin
 if ARGV[5] ~= '' then redis.call('HSET', job_key(id), 'expires_at', created + tonumber(ARGV[5])) end
 redis.call('ZADD', 'tenant:' .. tenant .. ':jobs', created, id)
 redis.call('SADD', 'active', id)
+tell(id, 'status')
 return 1

@@ -1,0 +1,82 @@
+"""Jobs as they are now, read together and rendered once for each of their versions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from api.grouped import GroupedReads
+from jobs.errors import NotFound
+from jobs.record import JobRecord
+from storage.ledger import JobTable
+
+#: Rendered jobs that are kept, and the largest that are, in bytes.
+_KEPT, _LARGEST = 2_000, 16_000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A job at one moment, and its public form as JSON."""
+
+    record: JobRecord
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        return etag(self.record)
+
+
+def etag(record: JobRecord) -> str:
+    """Changes with the job.
+
+    A Redis that lost its last second counts the same versions again. The status beside it keeps whoever waits for the
+    end from taking the end for what it has seen.
+    """
+    return f'"{record.version}-{record.status}"'
+
+
+class Snapshots:
+    """Reads jobs of all tenants; callers say whose they may be.
+
+    Args:
+        jobs: where they are read.
+    """
+
+    def __init__(self, jobs: JobTable) -> None:
+        self._jobs = jobs
+        self._reads: GroupedReads[str, Snapshot] = GroupedReads(self._read)
+        self._rendered: OrderedDict[str, tuple[Mapping[str, str], Snapshot]] = OrderedDict()
+
+    def get(self, tenant: str, job_id: str) -> Snapshot:
+        """A job of this tenant as it is now.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            Unavailable: the ledger cannot say.
+        """
+        found = self._reads.get(job_id)
+        if found is None or found.record.tenant != tenant:
+            raise NotFound(f"no job {job_id}")
+        return found
+
+    def _read(self, ids: Sequence[str]) -> dict[str, Snapshot]:
+        fields, now = self._jobs.fields(ids)
+        return {job_id: self._rendering(job_id, one, now) for job_id, one in fields.items()}
+
+    def _rendering(self, job_id: str, fields: Mapping[str, str], now: int) -> Snapshot:
+        known = self._rendered.get(job_id)
+        # All fields, not the version alone: see etag.
+        if known is not None and known[0] == fields:
+            self._rendered.move_to_end(job_id)
+            return known[1]
+        record = self._jobs.record(fields, now)
+        made = Snapshot(record, orjson.dumps(record.public()))
+        if len(made.body) <= _LARGEST:
+            self._rendered[job_id] = (fields, made)
+            self._rendered.move_to_end(job_id)
+            if len(self._rendered) > _KEPT:
+                self._rendered.popitem(last=False)
+        return made
