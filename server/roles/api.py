@@ -103,10 +103,13 @@ def run(settings: Settings) -> None:
     allow_files(settings.api_connections + _FILES)
     folder = tempfile.mkdtemp(prefix="textmill-metrics-")
     os.environ[MULTIPROCESS_DIR] = folder
+    parent = os.getpid()
     try:
         Gunicorn(settings).run()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # The processes that serve come by here too.
+        if os.getpid() == parent:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def allow_files(wanted: int) -> None:

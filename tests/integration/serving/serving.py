@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -71,13 +70,6 @@ class RunningApi:
                 TENANT, "test"
             )
 
-    def stop(self) -> float:
-        """SIGTERM; the seconds until it has ended."""
-        begun = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0, self.log.read_text()
-        return time.monotonic() - begun
-
     def end(self) -> None:
         """Leave nothing behind."""
         if self._process is not None and self._process.poll() is None:
@@ -96,6 +88,13 @@ class RunningApi:
         """Bytes of memory of all its processes, shared pages counted once."""
         master = psutil.Process(self.process.pid)
         return sum(one.memory_full_info().pss for one in (master, *master.children(recursive=True)))
+
+    def waiting(self) -> float:
+        """How many calls it keeps waiting, as it says itself."""
+        with self.http() as http:
+            lines = http.get("/metrics").text.splitlines()
+        found = [one for one in lines if one.startswith("textmill_api_waiting ")]
+        return float(found[0].split()[1]) if found else 0.0
 
     def http(self, **options: Any) -> httpx.Client:
         """A client with a valid key."""
