@@ -21,6 +21,7 @@ from textmill.errors import (
     WaitTimeout,
 )
 from textmill.evaluation import Evaluation
+from textmill.events import Event
 from textmill.files import File
 from textmill.job import Counts, Job, JobError, Progress, Usage
 from textmill.models import Model, ModelVersion
@@ -36,6 +37,7 @@ __all__ = [
     "ConnectionFailed",
     "Counts",
     "Evaluation",
+    "Event",
     "FieldError",
     "File",
     "Forbidden",

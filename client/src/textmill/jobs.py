@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 from textmill.call import call
 from textmill.download import json_lines, save, stream_bytes
 from textmill.errors import ApiError, InputError
+from textmill.events import Event
+from textmill.events import follow as _follow
 from textmill.files import Files
 from textmill.job import Job, to_job
 from textmill.paging import MAX_PAGE, Page, every, to_page
@@ -136,6 +138,12 @@ class Jobs:
         if reply.status == 304:
             return None, etag
         return reply.parse(self.adopt), reply.headers.get("etag")
+
+    def events(
+        self, job_id: str, *, follow: bool = True, after: str | None = None
+    ) -> Iterator[Event]:
+        """See :meth:`textmill.Job.events`."""
+        return _follow(self._transport, job_id, wait=follow, after=after)
 
     def page(
         self,

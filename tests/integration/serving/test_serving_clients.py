@@ -182,7 +182,7 @@ def test_a_refused_body_that_drips_on_is_not_waited_for(api: RunningApi) -> None
 
 
 def test_a_stop_ends_what_runs_and_answers_who_waits(start_api: Starter) -> None:
-    api = start_api(TEXTMILL_API_PROCESSES="2")
+    api = start_api(TEXTMILL_API_PROCESSES="2", TEXTMILL_API_BODY_SILENCE_SECONDS="60")
     job_id = api.enter()
     body = b'{"kind": "nonsense", "input": {"items": ["a"]}}'
     etag = f'"{api.ledger.jobs.get(TENANT, job_id).version}-validating"'
