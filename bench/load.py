@@ -18,6 +18,7 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 import orjson  # noqa: E402
 from gevent import socket  # noqa: E402
+from gevent.pool import Group  # noqa: E402
 from gevent.queue import Queue  # noqa: E402
 
 #: A request that is sent so much later than it was due counts as late.
@@ -100,6 +101,7 @@ def open_loop(
     for _ in range(connections):
         free.put(Connection(port))
     found = [Seen() for _ in sorts]
+    sent = Group()
     begun = time.perf_counter() + 0.5
 
     def one(number: int, due: float, request: bytes) -> None:
@@ -125,11 +127,11 @@ def open_loop(
         for count in range(int(sort["rate"] * seconds)):
             due = begun + count / sort["rate"]
             gevent.sleep(max(0.0, due - time.perf_counter()))
-            gevent.spawn(one, number, due, requests[count % len(requests)])
+            sent.spawn(one, number, due, requests[count % len(requests)])
 
     gevent.joinall([gevent.spawn(pace, number) for number in range(len(sorts))])
-    for _ in range(connections):
-        free.get(timeout=2 * _TIMEOUT_SECONDS).close()
+    # Each ends by itself: it is answered, or its connection times out.
+    sent.join()
     return found
 
 
