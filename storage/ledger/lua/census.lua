@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- Count what is going on.
+-- Say in numbers what is going on.
+-- ARGV: none
 -- Returns {pending ranges, leased ranges, status, jobs that have it, status, …} of the jobs that have not ended.
 require_epoch()
 local jobs, pending, leased = {}, 0, 0

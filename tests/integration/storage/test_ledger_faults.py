@@ -31,6 +31,7 @@ def clear(bench: LedgerBench) -> None:
 #: One call of each script.
 CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "add": lambda bench: bench.ranges.add(JOB, TOKEN, ROWS),
+    "census": lambda bench: bench.jobs.census(),
     "choose": lambda bench: bench.ranges.choose([]),
     "claim": lambda bench: bench.ranges.claim(JOB, TOKEN),
     "commit": lambda bench: bench.commit(ROWS, TOKEN),
