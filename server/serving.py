@@ -65,6 +65,8 @@ class ApiWorker(GeventWorker):
             server.close()
         # Whoever waits is answered as things are; whoever has asked for nothing is left.
         services_of(application).changes.close()
+        # A request whose head has come, but was not read yet, is none of those.
+        gevent.sleep(_LOOK_SECONDS)
         gevent.killall(list(self._idle), block=False)
         with gevent.Timeout(self.cfg.graceful_timeout, False):
             while any(server.pool for server in servers):
