@@ -6,14 +6,15 @@ import re
 
 import structlog
 from flask import Blueprint, Flask, Response, g, request
-from werkzeug.exceptions import ClientDisconnected
 
 from api import (
     audit,
     docs,
+    events,
     files,
     jobs,
     keys,
+    metrics,
     models,
     problems,
     results,
@@ -23,13 +24,11 @@ from api import (
     webhooks,
 )
 from api.auth import authenticate
+from api.proxies import BehindProxies
 from api.services import Services
 from jobs.ids import new_token
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-#: Most bytes of a refused body that are read all the same.
-_DRAIN_BYTES = 64 << 20
 
 
 def create_app(services: Services) -> Flask:
@@ -39,18 +38,21 @@ def create_app(services: Services) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # else //v1/jobs would be answered by a redirect
     problems.register(app)
+    metrics.register(app)
     app.before_request(_begin)
     app.after_request(_end)
 
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
     v1.after_request(audit.note)
-    parts = (jobs, results, webhooks, files, uploads, models, keys, usage, audit, system)
+    parts = (jobs, events, results, webhooks, files, uploads, models, keys, usage, audit, system)
     for part in parts:
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     app.register_blueprint(system.health)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.wsgi_app = BehindProxies(app.wsgi_app, services.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -63,22 +65,7 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    _drain()
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
-
-
-def _drain() -> None:
-    """Read what an early answer left of the body.
-
-    gunicorn closes a connection with an unread body without having said so: a client that is still sending would
-    lose the answer, and one that keeps connections open its next request.
-    """
-    left = _DRAIN_BYTES
-    try:
-        while left > 0 and (piece := request.stream.read(min(left, 1 << 20))):
-            left -= len(piece)
-    except (ClientDisconnected, OSError):
-        return  # nobody waits for the answer

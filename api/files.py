@@ -15,7 +15,7 @@ from api.multipart import multipart_file
 from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, TAGGED, Answer, operation
 from api.presigning import REDIRECTED, presigned_download
 from api.requests import Flag, PageQuery, Query
-from api.responses import json_response, page_response, ranged
+from api.responses import json_response, paced, page_response, ranged
 from api.schemas.files import FilePage, FileView
 from api.schemas.uploads import CompleteUpload, DirectUpload, PresignedView
 from api.services import caller, services
@@ -223,7 +223,7 @@ def content(file_id: str, query: ContentQuery) -> Response:
         name = TenantNames(tenant).file_content(file_id)
         return presigned_download(name, quoted, "application/octet-stream")
     return ranged(
-        lambda offset, length: files.content(tenant, file_id, offset=offset, length=length),
+        lambda offset, length: paced(files.content(tenant, file_id, offset=offset, length=length)),
         size=record.bytes,
         etag=record.sha256,
         content_type="application/octet-stream",

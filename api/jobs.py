@@ -16,6 +16,7 @@ from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobPage, JobView
 from api.services import admitted, caller, services
+from api.snapshots import Snapshot, etag
 from jobs.errors import InvalidRequest, NotFound, TooLarge
 from jobs.ids import is_id
 from jobs.params import parse_params
@@ -32,9 +33,8 @@ from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("jobs", __name__)
 
-#: Longest wait for a change, and time between two looks at the ledger, in seconds.
+#: Longest wait for a change, in seconds.
 MAX_WAIT = 30
-_POLL = 0.1
 
 _ETAG = {"ETag": "Changes with the job; for `If-None-Match`."}
 _LOCATION = {"Location": "Where the job is."}
@@ -92,7 +92,7 @@ def submit(body: JobSpec) -> Response:
     input_bytes = _check_input(spec, tenant)
     _check_ways_out(spec, tenant)
     record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
-    headers = {"Location": f"/v1/jobs/{record.id}", "ETag": _etag(record)}
+    headers = {"Location": f"/v1/jobs/{record.id}", "ETag": etag(record)}
     return json_response(record.public(), 201 if new else 200, headers)
 
 
@@ -162,24 +162,34 @@ def show(job_id: str, query: ShowQuery) -> Response:
 
     With `If-None-Match` too, the change is one from that state; without it, from the present one.
     """
-    wait = query.wait
-    record = find(job_id)
+    _check_id(job_id)
+    call, snapshots = admitted(), services().snapshots
+    if not call.job:
+        raise NotFound(f"no job {job_id}")
+    # It was read when the call was let in.
+    found = snapshots.rendered(call.job, call.now)
     asked = bool(request.if_none_match)
-    if wait and not record.status.ended and (not asked or has_current(str(record.version))):
-        record = _wait(record, wait)
-    if has_current(str(record.version)):
-        return not_modified(str(record.version))
-    return json_response(record.public(), headers={"ETag": _etag(record)})
+    waits = not asked or has_current(found.tag)
+    if query.wait and waits and not found.record.status.ended:
+        found = _changed(caller().tenant, found, query.wait)
+    if has_current(found.tag):
+        return not_modified(found.tag)
+    return Response(found.body, headers={"ETag": found.etag}, content_type="application/json")
 
 
-def _wait(record: JobRecord, seconds: int) -> JobRecord:
-    table = services().ledger.jobs
+def _changed(tenant: str, known: Snapshot, seconds: int) -> Snapshot:
+    """The job once it is another than the one known, or after so many seconds as it is then."""
+    at, job_id = services(), known.record.id
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        time.sleep(_POLL)
-        if table.version(record.id) != record.version:
-            break
-    return table.get(record.tenant, record.id)
+    with at.changes.watch(tenant, job_id) as watch:
+        found = at.snapshots.get(tenant, job_id)
+        while watch and found.etag == known.etag and not at.changes.closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            watch.wait(left)
+            found = at.snapshots.get(tenant, job_id)
+    return found
 
 
 @blueprint.get("/jobs")
@@ -214,7 +224,7 @@ def cancel(job_id: str) -> Response:
     Rows done so far are kept. Harmless when repeated.
     """
     record = services().submissions.cancel(caller().tenant, find(job_id).id)
-    return json_response(record.public(), headers={"ETag": _etag(record)})
+    return json_response(record.public(), headers={"ETag": etag(record)})
 
 
 @blueprint.post("/jobs/<job_id>/retry")
@@ -228,7 +238,7 @@ def cancel(job_id: str) -> Response:
 def retry(job_id: str) -> Response:
     """Try the rows of an ended job again that have no result."""
     record = services().submissions.retry(caller().tenant, find(job_id).id)
-    return json_response(record.public(), headers={"ETag": _etag(record)})
+    return json_response(record.public(), headers={"ETag": etag(record)})
 
 
 @blueprint.delete("/jobs/<job_id>")
@@ -251,8 +261,7 @@ def find(job_id: str) -> JobRecord:
     Raises:
         NotFound: the caller has none.
     """
-    if not is_id(job_id, "job"):
-        raise NotFound("no such job")
+    _check_id(job_id)
     call = admitted()
     if request.method == "GET":
         # It was read when the call was let in.
@@ -262,5 +271,6 @@ def find(job_id: str) -> JobRecord:
     return services().ledger.jobs.get(caller().tenant, job_id)
 
 
-def _etag(record: JobRecord) -> str:
-    return f'"{record.version}"'
+def _check_id(job_id: str) -> None:
+    if not is_id(job_id, "job"):
+        raise NotFound("no such job")

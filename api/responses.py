@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
@@ -35,6 +36,17 @@ def begun(body: Iterator[bytes]) -> Iterator[bytes]:
     """A body whose first piece is there: what keeps it from coming at all is still a problem document then."""
     first = next(body, b"")
     return chain([first], body) if first else iter(())
+
+
+def paced(pieces: Iterator[bytes], most: int | None = None) -> Iterator[bytes]:
+    """The same bytes, in pieces of at most ``most``, with room for other requests after each.
+
+    All requests of a process share one thread: one whose input and output are always ready would not let go by itself.
+    """
+    for piece in pieces:
+        for start in range(0, len(piece), most or len(piece) or 1):
+            yield piece if most is None else piece[start : start + most]
+            time.sleep(0)
 
 
 def ranged(

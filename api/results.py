@@ -12,7 +12,7 @@ from api.jobs import find
 from api.operations import IF_NONE_MATCH, IF_RANGE, NOT_MODIFIED, RANGE, Answer, operation
 from api.presigning import REDIRECTED, presigned_download
 from api.requests import Flag, Query
-from api.responses import begun, json_response, ranged
+from api.responses import begun, json_response, paced, ranged
 from api.services import services
 from jobs.errors import Conflict, InvalidRequest, NotFound
 from jobs.names import JobNames
@@ -25,6 +25,9 @@ from storage.submission import read_manifest
 blueprint = Blueprint("results", __name__)
 
 Section = Literal["results", "errors"]
+
+#: Bytes of lines that are made into another format before other requests get their turn.
+_CONVERTED_BYTES = 128 << 10
 
 _RANGED = {
     "ETag": "Of the whole; for `If-Range`.",
@@ -152,7 +155,7 @@ def _final(record: JobRecord, section: Section, query: RowsQuery) -> Response:
     if query.redirect:
         return presigned_download(name, filename, CONTENT_TYPES[wanted])
     return ranged(
-        lambda offset, length: store.stream(name, offset=offset, length=length),
+        lambda offset, length: paced(store.stream(name, offset=offset, length=length)),
         size=size,
         etag=f"{record.id}-{section}-{record.attempts}",
         content_type=CONTENT_TYPES[wanted],
@@ -171,7 +174,9 @@ def _streamed(
     body: Iterator[bytes] = iter(())
     if request.method != "HEAD":
         body = begun(
-            lines if wanted == "jsonl" else convert(lines, wanted, _table(record, section))
+            paced(lines)
+            if wanted == "jsonl"
+            else paced(convert(paced(lines, _CONVERTED_BYTES), wanted, _table(record, section)))
         )
     headers = {
         "Accept-Ranges": "none",

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-from flask import current_app, g
+from flask import Flask, current_app, g
 
+from api.changes import ChangeHub
+from api.grouped import GroupedReads
+from api.snapshots import Snapshots
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings
 from storage.audit import AuditLog
@@ -16,7 +19,8 @@ from storage.files import FileTable
 from storage.installation import Installation
 from storage.joining import Joining
 from storage.keys import Admitted, ApiKey, KeyRing
-from storage.ledger import Ledger
+from storage.ledger import Ledger, Told
+from storage.ledger.events import Position
 from storage.objects import ObjectStore
 from storage.registry import Registry
 from storage.submission import Submissions
@@ -59,6 +63,19 @@ class Services:
         return AuditLog(self.store, self.ledger)
 
     @cached_property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.ledger.jobs)
+
+    @cached_property
+    def event_reads(self) -> GroupedReads[tuple[str, Position], Told]:
+        return GroupedReads(self.ledger.events.read)
+
+    @cached_property
+    def changes(self) -> ChangeHub:
+        # No tenant may keep so many calls waiting that others find no connection.
+        return ChangeHub(self.ledger.events, most=max(1, self.settings.api_connections // 2))
+
+    @cached_property
     def files(self) -> FileTable:
         return FileTable(self.store)
 
@@ -81,7 +98,12 @@ class Services:
 
 def services() -> Services:
     """The services of the application that serves this request."""
-    return cast(Services, current_app.extensions[_NAME])
+    return services_of(current_app)
+
+
+def services_of(app: Flask) -> Services:
+    """The services of an application."""
+    return cast(Services, app.extensions[_NAME])
 
 
 def caller() -> ApiKey:

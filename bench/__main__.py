@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.api import api
 from bench.classify import classify
 from bench.entry import Entry, merge
 from bench.finetune import finetune
@@ -26,6 +27,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 #: Each is given where to print progress and the scale, and yields what it found.
 BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
+    "api": api,
     "classify": classify,
     "finetune": finetune,
     "memory": memory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +76,11 @@ class Platform:
 
 
 @contextmanager
-def platform() -> Iterator[Platform]:
-    """A fresh stack, gone afterwards with all that it held."""
+def platform(settings: Mapping[str, str] | None = None) -> Iterator[Platform]:
+    """A fresh stack, with further settings where some are given; gone afterwards with all that it held."""
     with tempfile.TemporaryDirectory(prefix="textmill-bench-") as name:
         folder = Path(name)
-        stack = RunningStack(folder / "data", settings={}, plugins=_PATHS)
+        stack = RunningStack(folder / "data", settings=settings or {}, plugins=_PATHS)
         stack.data_dir.mkdir()
         try:
             stack.start()

@@ -79,6 +79,12 @@ class UnknownModel(InvalidRequest):
     code, title = "unknown_model", "Unknown model"
 
 
+class BodyTooSlow(TextmillError):
+    """The body paused for too long; the connection is closed."""
+
+    code, status, title = "body_too_slow", 408, "Body too slow"
+
+
 class Conflict(TextmillError):
     """The state of the thing does not allow this."""
 

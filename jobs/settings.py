@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.s3uri import is_allowed_prefix
@@ -178,8 +178,30 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8080, ge=0, le=65535, description="Port of the API; 0 picks a free one."
     )
-    api_processes: int = Field(default=1, ge=1, description="gunicorn worker processes.")
-    api_threads: int = Field(default=64, ge=1, description="Threads of each API process.")
+    api_processes: int = Field(default=1, ge=1, description="Processes that serve the API.")
+    api_connections: int = Field(
+        default=2_000,
+        ge=10,
+        description="Connections that each API process serves at once; further ones wait to be taken.",
+    )
+    api_body_silence_seconds: float = Field(
+        default=30.0, gt=0, description="A request's body that pauses for longer is given up."
+    )
+    tls_certfile: Path | None = Field(
+        default=None,
+        description="Certificate chain (PEM) with which the API serves HTTPS; needs `tls_keyfile`.",
+    )
+    tls_keyfile: Path | None = Field(
+        default=None, validate_default=True, description="Its private key (PEM)."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma list of addresses or networks whose X-Forwarded-For and -Proto are believed.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token that reads /metrics; without one only this host may read it.",
+    )
     control_processes: int = Field(default=2, ge=1, description="Processes that plan and finalize.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")
@@ -192,7 +214,9 @@ class Settings(BaseSettings):
             raise ValueError("expected https://host, http://host:port or host:port")
         return value
 
-    @field_validator("s3_allowed_prefixes", "webhook_allowed_networks", mode="before")
+    @field_validator(
+        "s3_allowed_prefixes", "webhook_allowed_networks", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -207,11 +231,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"expected s3://bucket/ or s3://bucket/prefix, found {item!r}")
         return value
 
-    @field_validator("webhook_allowed_networks")
+    @field_validator("webhook_allowed_networks", "trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
-            ip_network(item)
+            try:
+                ip_network(item)
+            except ValueError:
+                raise ValueError(f"expected an address or a network, found {item!r}") from None
+        return value
+
+    @field_validator("tls_keyfile")
+    @classmethod
+    def _both_files(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("tls_certfile") is None):
+            raise ValueError("expected tls_certfile and tls_keyfile, or neither")
         return value
 
     @property
@@ -265,6 +299,11 @@ class Settings(BaseSettings):
         if self.s3_public_endpoint is None:
             return self.s3_host
         return _host(self.s3_public_endpoint)
+
+    @property
+    def api_scheme(self) -> str:
+        """``https`` where the API serves TLS by itself, else ``http``."""
+        return "http" if self.tls_certfile is None else "https"
 
     @property
     def model_cache_dir(self) -> Path:

@@ -1,5 +1,5 @@
 """``python -m server`` is ``textmill-server``."""
 
-from server.cli import main
+from server.main import main
 
 main()

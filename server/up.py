@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +20,7 @@ from server.child import ChildSpec
 from server.client_config import ClientConfig
 from server.connect import Connections
 from server.embedded import EmbeddedServices
+from server.health import ask
 from server.ports import free_ports, is_free
 from server.roles.worker import STOP_SECONDS, device_environment
 from server.supervisor import Event, Supervisor
@@ -61,7 +60,6 @@ class Stack:
     def __init__(self, options: StackOptions, announce: Callable[[Event], None]) -> None:
         self.data_dir = options.data_dir.resolve()
         self.port = _pick_port(options.port)
-        self.url = f"http://127.0.0.1:{self.port}"
         self.services = EmbeddedServices.prepare(self.data_dir)
         self.environment = {
             **self.services.environment(),
@@ -70,6 +68,7 @@ class Stack:
             "TEXTMILL_S3_ALLOWED_PREFIXES": f"s3://{CORPORA}/",
             **options.extra_env,
         }
+        self.url = f"{self.settings().api_scheme}://127.0.0.1:{self.port}"
         self.log_dir = self.data_dir / "logs"
         self._options = options
         self._ledger = Ledger.connect(self.settings())
@@ -209,9 +208,8 @@ def _pick_port(asked: int | None) -> int:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (our own loopback URL)
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        return ask(url, 2) == 200
+    except OSError:
         return False
 
 

@@ -15,6 +15,7 @@ from jobs.settings import Settings
 from jobs.tenants import Limits
 from storage.ledger.accounts import AccountTable
 from storage.ledger.admission import AdmissionTable
+from storage.ledger.events import EventTable, JobEvent, Told
 from storage.ledger.jobs import JobFilter, JobTable, NewJob
 from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
@@ -31,6 +32,8 @@ __all__ = [
     "Claim",
     "CommittedPart",
     "DueDelivery",
+    "EventTable",
+    "JobEvent",
     "JobFilter",
     "JobTable",
     "Ledger",
@@ -40,6 +43,7 @@ __all__ = [
     "RestoreTable",
     "RestoredPart",
     "Swept",
+    "Told",
     "TrainingTable",
     "WebhookTable",
     "WorkerTable",
@@ -69,6 +73,7 @@ class Ledger:
         self.admission = AdmissionTable(client, now)
         self.accounts = AccountTable(client, limits or Limits(), now)
         self.jobs = JobTable(client)
+        self.events = EventTable(client)
         self.ranges = RangeTable(client, lease_ms, now)
         self.training = TrainingTable(client)
         self.workers = WorkerTable(client, now)

@@ -77,6 +77,15 @@ class JobFilter:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Census:
+    """What is going on, in numbers."""
+
+    jobs: Mapping[Status, int]  #: that have not ended
+    pending: int  #: ranges that wait for a worker
+    leased: int  #: ranges that workers have
+
+
 class JobTable:
     """All job records. Ids of jobs are global; every reader gives the tenant it may see."""
 
@@ -185,6 +194,16 @@ class JobTable:
             if len(chunk) < _PAGE:
                 return
 
+    def census(self) -> Census:
+        """Count the jobs that have not ended and their ranges.
+
+        Raises:
+            Unavailable: the ledger cannot say.
+        """
+        pending, leased, *rest = self._client.call("census")
+        jobs = {Status(name): int(count) for name, count in zip(rest[::2], rest[1::2], strict=True)}
+        return Census(jobs=jobs, pending=int(pending), leased=int(leased))
+
     def set_model(self, job_id: str, model: dict[str, Any], *, resident: str | None = None) -> None:
         """Say what the job's model turned out to be: ``ref`` as pinned, and facts for its ``model`` block.
 
@@ -254,7 +273,20 @@ class JobTable:
         """Forget a deleted job; False when it has not ended."""
         return bool(self._client.call("forget", job_id)[0])
 
+    def fields(self, ids: Sequence[str]) -> tuple[dict[str, dict[str, str]], int]:
+        """What the ledger holds of these jobs, of any tenant, those that it knows; and Redis's clock in ms.
+
+        Raises:
+            Unavailable: the ledger cannot say.
+        """
+        hashes, now = self._hashes(ids)
+        return {job_id: one for job_id, one in zip(ids, hashes, strict=True) if one}, now
+
     def _read(self, ids: Iterable[str]) -> Iterator[JobRecord]:
+        hashes, now = self._hashes(ids)
+        return (record_of(fields, now) for fields in hashes if fields)
+
+    def _hashes(self, ids: Iterable[str]) -> tuple[list[dict[str, str]], int]:
         with ledger_faults():
             pipe = self._client.redis.pipeline(transaction=False)
             pipe.time()
@@ -265,8 +297,7 @@ class JobTable:
         if not whole:
             # Without the epoch a missing job may only not have been restored yet: never 404.
             raise Unavailable("the ledger is being built")
-        now = seconds * 1000 + micros // 1000
-        return (record_of(fields, now) for fields in hashes if fields)
+        return hashes, seconds * 1000 + micros // 1000
 
 
 def record_of(fields: Mapping[str, str], now: int) -> JobRecord:

@@ -15,6 +15,9 @@ from redis.retry import Retry
 from jobs.errors import Unavailable
 from jobs.settings import Settings
 
+#: Connections of one process, and how long a caller waits for one of them, in seconds.
+_MOST_CONNECTIONS, _CONNECTION_SECONDS = 50, 10
+
 Argument = str | bytes | int | float
 
 #: Codes of errors by which Redis says that it takes no writes for a while.
@@ -74,15 +77,18 @@ class LedgerClient:
     @classmethod
     def connect(cls, settings: Settings) -> LedgerClient:
         """The ledger that the settings name. Opens no connection yet."""
-        client = redis.Redis.from_url(
+        # Bounded: a thousand requests at once must not become a thousand connections, which would stay.
+        pool = redis.BlockingConnectionPool.from_url(
             settings.redis_url.get_secret_value(),
+            max_connections=_MOST_CONNECTIONS,
+            timeout=_CONNECTION_SECONDS,
             decode_responses=True,
             socket_timeout=5,
             socket_connect_timeout=2,
             health_check_interval=30,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
         )
-        return cls(client)
+        return cls(redis.Redis.from_pool(pool))
 
     def call(self, script: str, *arguments: Argument) -> Any:
         """Run a script.

@@ -21,7 +21,9 @@ class TrainingTable:
         """Say how far the training is, for the job's ``training`` block: ``ok`` or ``lost``."""
         # Numbers that are not finite become null: readers of JSON do not know them.
         block = orjson.dumps(training)
-        return Answer(self._client.call("train_show", job_id, str(rows), token, block))
+        # Whoever follows the events has the curve's points from them.
+        told = orjson.dumps({name: training[name] for name in training if name != "curve"})
+        return Answer(self._client.call("train_show", job_id, str(rows), token, block, told))
 
     def forgive(self, job_id: str, rows: RowRange, token: str, step: int) -> int | None:
         """Forgive the deaths from before a newer checkpoint; how many count from now on.

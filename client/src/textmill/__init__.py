@@ -27,6 +27,7 @@ from textmill.errors import (
     WaitTimeout,
 )
 from textmill.evaluation import Evaluation
+from textmill.events import Event
 from textmill.files import File
 from textmill.job import Counts, Job, JobError, JobState, Progress, Usage
 from textmill.keys import Key, NewKey
@@ -51,6 +52,7 @@ __all__ = [
     "Counts",
     "DayUsage",
     "Evaluation",
+    "Event",
     "FieldError",
     "File",
     "Forbidden",

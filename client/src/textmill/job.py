@@ -13,6 +13,7 @@ from textmill.paging import parse_time
 from textmill.training import Training, to_training
 
 if TYPE_CHECKING:
+    from textmill.events import Event
     from textmill.jobs import Jobs, OutputFormat
 
 #: States that never change again.
@@ -122,6 +123,21 @@ class Job(JobState):
             WaitTimeout: it has not ended in time. The job goes on.
         """
         return self._jobs.wait(self, progress=progress, timeout=timeout)
+
+    def events(self, *, follow: bool = True, after: str | None = None) -> Iterator[Event]:
+        """What happens to the job, from its submission to its end, each event once.
+
+        A connection that breaks is made again and goes on behind the last event.
+
+        Args:
+            follow: False ends after what has happened so far.
+            after: id of an event: only what came behind it.
+
+        Raises:
+            NotFound: there is no such job.
+            ConnectionFailed: the server was away for longer than :attr:`RetryPolicy.outage_seconds`.
+        """
+        return self._jobs.events(self.id, follow=follow, after=after)
 
     def cancel(self) -> Job:
         """Cancel the job; rows done so far are kept."""

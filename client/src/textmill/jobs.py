@@ -10,6 +10,8 @@ from textmill import job_calls
 from textmill.call import check_key
 from textmill.download import fetch, json_lines, save, stream_bytes
 from textmill.errors import ApiError
+from textmill.events import Event
+from textmill.events import follow as _follow
 from textmill.files import Files
 from textmill.job import Job, to_job
 from textmill.job_calls import OUTPUT_FORMATS, Output, OutputFormat, format_of, kind_name
@@ -144,6 +146,12 @@ class Jobs:
         return self._transport.ask(
             job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag, within=within)
         )
+
+    def events(
+        self, job_id: str, *, follow: bool = True, after: str | None = None
+    ) -> Iterator[Event]:
+        """See :meth:`textmill.Job.events`."""
+        return _follow(self._transport, job_id, wait=follow, after=after)
 
     def page(
         self,

@@ -14,7 +14,12 @@
 --                                 generations gave a result), openings, plannings, deferrals, not_before, yield_until,
 --                                 ungathered (bytes of output since somebody was last asked to join parts),
 --                                 checkpoint (newest step of a training at which deaths were forgiven),
---                                 rows (how many the submission had, where that was known)
+--                                 rows (how many the submission had, where that was known), told_at (ms, when progress was
+--                                 last told)
+--   job:<id>:events       stream  what happened, for whoever follows the job: event (status | progress | training), and
+--                                 as the record had them then status, attempts, completed, failed, total ('' = not
+--                                 known), detail ('' | JSON: the error of a status, what a progress waits for, a
+--                                 training). Ids begin with the time (ms). Lapses after the job's end
 --   job:<id>:ranges       hash    every range ever seen -> p(ending) | l(eased) | d(one):<token> | s(plit)
 --   job:<id>:pending      zset    ranges that wait for a worker, by first row, those that killed one last
 --   job:<id>:leases       hash    leased range -> token
@@ -52,6 +57,9 @@
 --   webhooks.leases       hash    token of an attempt -> <tenant>/<delivery>
 --   keys:used             hash    API key -> when it was last used, to the minute (ms)
 --
+-- Each change of a record is published on the channel ledger:changes as '<id> <version>'. That is a hint and may be
+-- lost.
+--
 -- Times are Redis's own, in milliseconds; tests pass theirs.
 
 local PRIORITIES = {'high', 'normal', 'low'}
@@ -78,9 +86,31 @@ end
 
 local function job_key(id) return 'job:' .. id end
 
-local function touch(id) redis.call('HINCRBY', job_key(id), 'version', 1) end
+local function touch(id)
+  redis.call('PUBLISH', 'ledger:changes', id .. ' ' .. redis.call('HINCRBY', job_key(id), 'version', 1))
+end
 
 local function field(id, name) return redis.call('HGET', job_key(id), name) or '' end
+
+-- Events that a job's stream keeps (a few more, for it is trimmed in whole nodes), for how long it stays after the
+-- job's end, and least time between two that tell of progress (ms).
+local EVENTS_KEPT, EVENTS_LAST, PROGRESS_EVERY = 1000, 600000, 1000
+
+-- Tell those who follow a job. Whoever tells has changed the record, and touches it after this: the hint must not come
+-- before there is something to read.
+local function tell(id, event, detail)
+  local now = redis.call('HMGET', job_key(id), 'status', 'attempts', 'completed', 'failed', 'total', 'error')
+  if event == 'status' then detail = now[6] end
+  redis.call('XADD', job_key(id) .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', event, 'status', now[1] or '',
+    'attempts', now[2] or 1, 'completed', now[3] or 0, 'failed', now[4] or 0, 'total', now[5] or '',
+    'detail', detail or '')
+end
+
+local function tell_progress(id, now)
+  if now - tonumber(redis.call('HGET', job_key(id), 'told_at') or 0) < PROGRESS_EVERY then return end
+  redis.call('HSET', job_key(id), 'told_at', now)
+  tell(id, 'progress')
+end
 
 local function ended(status)
   return status == 'completed' or status == 'failed' or status == 'expired' or status == 'cancelled'
@@ -243,6 +273,7 @@ local function decide(id, outcome, problem)
   if problem ~= '' then redis.call('HSET', job_key(id), 'error', problem) end
   not_runnable(id)
   unqueue_rows(id)
+  tell(id, 'status')
   touch(id)
 end
 
@@ -284,6 +315,7 @@ local function try_finalize(id)
   if redis.call('ZCARD', job_key(id) .. ':pending') > 0 then return false end
   if redis.call('ZCARD', job_key(id) .. ':expiry') > 0 then return false end
   redis.call('HSET', job_key(id), 'status', 'finalizing')
+  tell(id, 'status')
   touch(id)
   return true
 end

@@ -18,6 +18,7 @@ end
 redis.call('HDEL', job_key(id), 'plannings', 'waiting')
 if field(id, 'status') == 'validating' then
   redis.call('HSET', job_key(id), 'status', 'in_progress')
+  tell(id, 'status')
 end
 touch(id)
 return 'ok'

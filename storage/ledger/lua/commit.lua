@@ -38,6 +38,7 @@ local first, last = bounds(done)
 queue_rows(id, first - last)
 used(field(id, 'tenant'), now, 'rows', ARGV[5], 'failed_rows', ARGV[6], 'input_tokens', ARGV[7],
   'output_tokens', ARGV[8], 'device_ms', ARGV[9])
+tell_progress(id, now)
 touch(id)
 local waiting = redis.call('HINCRBY', job, 'ungathered', ARGV[10])
 if check_errors(id) or try_finalize(id) then return 'finalize' end

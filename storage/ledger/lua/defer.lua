@@ -10,5 +10,6 @@ local times = redis.call('HINCRBY', job, 'deferrals', 1)
 local pause = math.min(tonumber(ARGV[3]), tonumber(ARGV[2]) * 2 ^ (times - 1))
 redis.call('HSET', job, 'not_before', clock(ARGV[5]) + pause, 'waiting', ARGV[4])
 if tonumber(redis.call('HGET', job, 'openings') or 0) > 0 then redis.call('HINCRBY', job, 'openings', -1) end
+tell(id, 'progress', cjson.encode(ARGV[4]))
 touch(id)
 return pause

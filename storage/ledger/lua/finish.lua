@@ -15,9 +15,11 @@ if (redis.call('HGET', job, 'attempts') or '1') ~= ARGV[2] then return 0 end
 not_runnable(id)
 redis.call('HSET', job, 'status', last, 'ended_at', ARGV[4], unpack(ARGV, 6))
 redis.call('HDEL', job, 'planner', 'planner_until', 'finalizer', 'finalizer_until', 'final_state', 'sealed',
-  'restoring', 'plannings', 'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since', 'ungathered')
+  'restoring', 'told_at', 'plannings', 'deferrals', 'not_before', 'openings', 'waiting', 'yield_until', 'waiting_since', 'ungathered')
 cease(id)
 drop_ranges(id)
 if ARGV[5] ~= '' then deliver(field(id, 'tenant'), ARGV[5], clock()) end
+tell(id, 'status')
+redis.call('PEXPIRE', job .. ':events', EVENTS_LAST)
 touch(id)
 return 1

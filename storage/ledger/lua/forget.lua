@@ -9,5 +9,5 @@ if status ~= '' and not ended(status) then return {0, status} end
 redis.call('ZREM', 'tenant:' .. field(id, 'tenant') .. ':jobs', id)
 cease(id)
 drop_ranges(id)
-redis.call('UNLINK', job_key(id))
+redis.call('UNLINK', job_key(id), job_key(id) .. ':events')
 return {1, status}

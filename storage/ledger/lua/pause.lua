@@ -7,7 +7,10 @@ local id, role, token = ARGV[1], ARGV[2], ARGV[3]
 if field(id, role) ~= token then return 0 end
 redis.call('HDEL', job_key(id), role)
 redis.call('HSET', job_key(id), role .. '_until', clock(ARGV[6]) + tonumber(ARGV[4]))
-if ARGV[5] ~= '' then redis.call('HSET', job_key(id), 'waiting', ARGV[5]) end
+if ARGV[5] ~= '' then
+  redis.call('HSET', job_key(id), 'waiting', ARGV[5])
+  tell(id, 'progress', cjson.encode(ARGV[5]))
+end
 if role == 'planner' then redis.call('HINCRBY', job_key(id), 'plannings', -1) end
 touch(id)
 return 1

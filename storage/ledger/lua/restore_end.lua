@@ -13,6 +13,8 @@ if ARGV[3] ~= '' then
   local total = tonumber(ARGV[3]) + tonumber(redis.call('HGET', job, 'base') or 0)
   redis.call('HSET', job, 'sealed', '1', 'total', total, 'warnings', ARGV[4])
 end
+redis.call('PERSIST', job .. ':events')
+tell(id, 'status')
 touch(id)
 if field(id, 'outcome') == '' then
   if ARGV[5] == '1' then

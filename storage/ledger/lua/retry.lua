@@ -12,11 +12,14 @@ if not ended(status) or tonumber(redis.call('HGET', job, 'attempts') or 1) ~= ge
   return {0, status}
 end
 drop_ranges(id)
-redis.call('HDEL', job, 'rows', 'outcome', 'error', 'evaluation', 'warnings', 'total', 'started_at', 'ended_at', 'sealed', 'expires_at')
+redis.call('HDEL', job, 'rows', 'outcome', 'error', 'evaluation', 'warnings', 'total', 'started_at', 'ended_at', 'sealed',
+  'expires_at', 'told_at')
 redis.call('HSET', job, 'status', 'validating', 'attempts', generation, 'base', ARGV[3], 'completed', ARGV[3],
   'failed', 0, 'planner_until', now + tonumber(ARGV[4]))
 if ARGV[5] ~= '' then redis.call('HSET', job, 'expires_at', now + tonumber(ARGV[5])) end
 redis.call('HDEL', 'tenant:' .. field(id, 'tenant') .. ':reserved', id)
 begin(id)
+redis.call('PERSIST', job .. ':events')
+tell(id, 'status')
 touch(id)
 return {1, 'validating'}

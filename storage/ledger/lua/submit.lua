@@ -14,4 +14,5 @@ redis.call('ZADD', 'tenant:' .. tenant .. ':jobs', created, id)
 redis.call('HDEL', 'tenant:' .. tenant .. ':reserved', id)
 begin(id)
 queue_rows(id, tonumber(redis.call('HGET', job_key(id), 'rows') or 0))
+tell(id, 'status')
 return 1

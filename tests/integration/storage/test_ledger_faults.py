@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "requests": lambda bench: bench.ledger.admission.count({TENANT: 1}),
     "reserve": lambda bench: bench.ledger.accounts.reserve(JOB, TENANT, 1),
     "stored": lambda bench: bench.ledger.accounts.stored(TENANT, 1),
+    "census": lambda bench: bench.jobs.census(),
     "choose": lambda bench: bench.ranges.choose([]),
     "claim": lambda bench: bench.ranges.claim(JOB, TOKEN),
     "commit": lambda bench: bench.commit(ROWS, TOKEN),

@@ -58,7 +58,7 @@ def test_values_are_typed() -> None:
         ("S3_SECURE", "perhaps"),
         ("S3_ALLOWED_PREFIXES", "corpora/"),
         ("S3_ALLOWED_PREFIXES", "s3://corpora"),
-        ("API_THREADS", "many"),
+        ("API_CONNECTIONS", "many"),
         ("TORCH_THREADS", "0"),
     ],
 )

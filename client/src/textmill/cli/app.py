@@ -6,7 +6,18 @@ import sys
 
 import click
 
-from textmill.cli import account, doctor, evaluations, files, jobs, models, outputs, submit, system
+from textmill.cli import (
+    account,
+    doctor,
+    evaluations,
+    events,
+    files,
+    jobs,
+    models,
+    outputs,
+    submit,
+    system,
+)
 from textmill.version import __version__
 
 _EPILOG = """\b
@@ -44,6 +55,7 @@ for command in (
     jobs.delete,
     outputs.results,
     outputs.errors,
+    events.events,
     evaluations.evaluation,
     files.files,
     models.models,
