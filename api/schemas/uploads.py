@@ -112,7 +112,7 @@ class PresignedView(View):
     id: str = Field(description="Id that the file will have.")
     filename: str = Field(description="Name of the file.")
     upload: PutView = Field(description="The request that puts it.")
-    links: PresignedLinks = Field(description="What follows.")
+    links: PresignedLinks = Field(description="Where to go on from here.")
 
 
 UploadPage = page_of(UploadView)

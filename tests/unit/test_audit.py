@@ -6,29 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.app import create_app
 from api.audit import ACTIONS, QUIET
 from api.operations import declared
-from api.services import Services
-from jobs.kinds import KindRegistry
-from jobs.settings import Settings
-from server.connect import Connections
-from storage.installation import Installation
+from tests.unit.api.applications import application
 
 
 def operations() -> Iterator[tuple[str, frozenset[str]]]:
     """All operations that need a key, with their methods."""
-    connections = Connections.open(Settings.from_environment({}))
-    app = create_app(
-        Services(
-            settings=connections.settings,
-            store=connections.store,
-            ledger=connections.ledger,
-            broker=connections.broker,
-            kinds=KindRegistry([]),
-            installation=Installation(b""),
-        )
-    )
+    app = application()
     for rule in app.url_map.iter_rules():
         found = declared(app.view_functions[rule.endpoint])
         if found is not None and found.scope is not None:
@@ -48,4 +33,3 @@ def test_every_change_is_noted(name: str) -> None:
 
 def test_nothing_is_noted_that_is_not_there() -> None:
     assert set(ACTIONS) | QUIET <= set(CHANGES)
-    assert len(set(ACTIONS.values())) == len(ACTIONS)

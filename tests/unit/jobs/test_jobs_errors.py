@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.errors import (
+    BodyTooSlow,
     Conflict,
     FieldError,
     Forbidden,
@@ -35,6 +36,7 @@ STATUSES: dict[type[TextmillError], tuple[str, int]] = {
     Forbidden: ("forbidden", 403),
     NotFound: ("not_found", 404),
     Conflict: ("conflict", 409),
+    BodyTooSlow: ("body_too_slow", 408),
     TooLarge: ("too_large", 413),
     UnsupportedMedia: ("unsupported_media_type", 415),
     RateLimited: ("rate_limited", 429),
