@@ -25,7 +25,11 @@ def authenticate() -> None:
         raise Unauthenticated("expected the header 'Authorization: Bearer <key>'")
     at = services()
     # The job that a call shows is read in the same round trip: polls are most of what comes.
-    job_id = str((request.view_args or {}).get("job_id", "")) if request.method == "GET" else ""
+    job_id = (
+        str((request.view_args or {}).get("job_id", ""))
+        if request.method in ("GET", "HEAD")
+        else ""
+    )
     write = request.method not in ("GET", "HEAD", "OPTIONS")
     g.admitted = at.keys.admit(
         key.strip(), write=write, job_id=job_id if is_id(job_id, "job") else ""

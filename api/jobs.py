@@ -263,7 +263,7 @@ def find(job_id: str) -> JobRecord:
     """
     _check_id(job_id)
     call = admitted()
-    if request.method == "GET":
+    if request.method in ("GET", "HEAD"):
         # It was read when the call was let in.
         if not call.job:
             raise NotFound(f"no job {job_id}")

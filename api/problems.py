@@ -24,6 +24,7 @@ HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     404: ("not_found", "Not found"),
     405: ("method_not_allowed", "Method not allowed"),
     408: ("timed_out", "Request timed out"),
+    411: ("length_required", "Length required"),
     413: ("too_large", "Body too large"),
     415: ("unsupported_media_type", "Unsupported media type"),
     416: ("range_not_satisfiable", "Range not satisfiable"),

@@ -173,7 +173,7 @@ def connect(settings: Settings, *, public: bool = False) -> Client:
     host, secure = settings.s3_public_host if public else settings.s3_host
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.s3_silence_seconds),
-        maxsize=32,
+        maxsize=128,
         retries=_Retry(
             total=3,
             connect=2,

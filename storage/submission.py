@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import orjson
 
-from jobs.errors import Conflict, InvalidRequest, QuotaExceeded
+from jobs.errors import Conflict, InvalidRequest, QuotaExceeded, Unavailable
 from jobs.ids import idempotent_job_id, new_id
 from jobs.names import JobNames, TenantNames
 from jobs.record import JobRecord
@@ -176,7 +176,11 @@ class Submissions:
         )
         intent = Intent(at=now, tenant=tenant, subject=job.id, act=Act.SUBMIT)
         # Side by side: both must stand before anybody is told, and either alone does no harm.
-        noted = self._pool.submit(self._intents.record, intent)
+        try:
+            noted = self._pool.submit(self._intents.record, intent)
+        except RuntimeError:
+            # The process ends; its threads are gone already.
+            raise Unavailable("the server is stopping") from None
         names = JobNames(tenant, job.id)
         new = self._store.put_once(names.spec, job.to_json())
         noted.result()

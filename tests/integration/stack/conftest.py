@@ -49,12 +49,18 @@ def contract(stack: RunningStack) -> Contract:
 def http(stack: RunningStack, contract: Contract) -> Iterator[httpx.Client]:
     """Plain HTTP with a valid key, for what the SDK would not send. Each answer is held to the OpenAPI document."""
     key = {"Authorization": f"Bearer {stack.client.api_key}"}
+
+    def check(response: httpx.Response) -> None:
+        # Redirects lead to the object store, which promises nothing.
+        if str(response.request.url).startswith(stack.client.url):
+            contract.check(response)
+
     with httpx.Client(
         base_url=stack.client.url,
         headers=key,
         trust_env=False,
         timeout=60,
-        event_hooks={"response": [contract.check]},
+        event_hooks={"response": [check]},
     ) as client:
         yield client
 

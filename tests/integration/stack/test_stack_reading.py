@@ -63,6 +63,7 @@ def test_the_fields_of_a_job(http: httpx.Client, done: Job) -> None:
         "waiting",
         "training",
         "evaluation",
+        "output",
         "usage",
         "error",
         "warnings",

@@ -79,7 +79,7 @@ def test_a_receiver_is_told_and_told_again(
     problem(http.post(f"/v1/jobs/{job.id}/deliveries/x/resend"), 404, "not_found")
     listing = f"/v1/jobs/{job.id}/deliveries"
     problem(http.get(f"{listing}?limit=0"), 422, "invalid_request", "limit")
-    problem(http.get(f"{listing}?after=%00"), 404, "not_found")
+    problem(http.get(f"{listing}?after=%00"), 422, "invalid_request", "after")
     assert http.get(f"{listing}?after={one['id']}").json()["data"] == []
     tm.jobs.delete(job.id)
     problem(http.get(f"/v1/jobs/{job.id}/deliveries"), 404, "not_found")
