@@ -155,11 +155,12 @@ def full(bench: LedgerBench) -> Iterator[LedgerBench]:
     """A ledger with one leased range, in a Redis that is out of memory."""
     bench.plan(20, 10)
     assert bench.claim(token=TOKEN).rows == ROWS
+    limit = bench.client.redis.config_get("maxmemory")["maxmemory"]
     bench.client.redis.config_set("maxmemory", "1mb")
     try:
         yield bench
     finally:
-        bench.client.redis.config_set("maxmemory", "0")
+        bench.client.redis.config_set("maxmemory", limit)
 
 
 def test_work_goes_on_where_redis_is_full(full: LedgerBench) -> None:

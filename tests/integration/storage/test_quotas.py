@@ -124,21 +124,21 @@ def test_rows_wait_until_they_are_done(bench: LedgerBench) -> None:
     bench.jobs.cancel(JOB)
     assert queued(bench) == 0
     assert bench.ledger.accounts.standing(TENANT).jobs_unfinished == 1
-    assert bench.client.call("finish", JOB, 1, "cancelled", 1, "completed", 14)
+    assert bench.client.call("finish", JOB, 1, "cancelled", 1, "", "completed", 14)
     assert bench.ledger.accounts.standing(TENANT).jobs_unfinished == 0
 
 
 def test_a_retry_needs_room_too(bench: LedgerBench) -> None:
     bench.plan(10, 10, job=new_job(tenant=TENANT))
     bench.commit(*bench.lease(), errors=10)
-    assert bench.client.call("finish", JOB, 1, "completed", 1, "completed", 0)
+    assert bench.client.call("finish", JOB, 1, "completed", 1, "", "completed", 0)
     limit(bench.ledger, jobs_unfinished=1)
     assert bench.jobs.enter(new_job("job_b", tenant=TENANT))
     assert bench.ledger.accounts.reserve(JOB, TENANT, 10)[1] is None, "as a submission it is known"
     assert bench.ledger.accounts.reserve(JOB, TENANT, 10, retry=True)[1] is not None
     assert bench.jobs.forget("job_b") is False
     bench.jobs.cancel("job_b")
-    assert bench.client.call("finish", "job_b", 1, "cancelled", 1, "completed", 0)
+    assert bench.client.call("finish", "job_b", 1, "cancelled", 1, "", "completed", 0)
     assert bench.ledger.accounts.reserve(JOB, TENANT, 10, retry=True)[1] is None
     assert bench.jobs.retry(JOB, 2, 0, None)[0]
     assert bench.ledger.accounts.standing(TENANT).jobs_unfinished == 1

@@ -20,6 +20,7 @@ from scheduler.webhooks import Deliverer
 from storage.intents import Act, Intent, IntentIndex
 from storage.rebuild import rebuild
 from storage.replay import Replay
+from storage.submission import Removed
 from storage.webhooks import KEPT_ATTEMPTS, Delivery, DeliveryStatus, DeliveryTable, Resending
 from tests.integration.workers.workshop import TENANT, Workshop
 from tests.receivers import Heard, Receiver
@@ -461,7 +462,8 @@ def test_a_deleted_job_is_told_no_more(shop: Workshop, receiver: Receiver) -> No
     shop.run(job)
     resending = Resending(shop.store, shop.ledger)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.submission.remove_objects", lambda *_: 0)  # it dies there
+        nothing = Removed(objects=0, bytes=0)
+        patch.setattr("storage.submission.remove_objects", lambda *_: nothing)  # it dies there
         shop.submissions.delete(TENANT, job)
     with pytest.raises(Conflict):
         resending.resend(TENANT, job, f"{job}:1:completed")
