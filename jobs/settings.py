@@ -202,6 +202,12 @@ class Settings(BaseSettings):
         default=None,
         description="Bearer token that reads /metrics; without one only this host may read it.",
     )
+    worker_nice: int = Field(
+        default=0,
+        ge=0,
+        le=19,
+        description="How far workers stand back for other processes of their host, as nice(1) counts; `up` takes 10.",
+    )
     control_processes: int = Field(default=2, ge=1, description="Processes that plan and finalize.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_json: bool = Field(default=False, description="One JSON object a log line, for collectors.")

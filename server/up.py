@@ -33,6 +33,9 @@ DEFAULT_PORT = 8080
 #: Bucket for corpora that jobs may read by s3:// URIs.
 CORPORA = "corpora"
 
+#: How far workers stand back for the API and the servers.
+WORKER_NICE = 10
+
 #: Name of the key that ``up`` makes for whoever sits at this machine.
 KEY_NAME = "embedded"
 
@@ -66,6 +69,8 @@ class Stack:
             "TEXTMILL_DATA_DIR": str(self.data_dir),
             "TEXTMILL_PORT": str(self.port),
             "TEXTMILL_S3_ALLOWED_PREFIXES": f"s3://{CORPORA}/",
+            # All share these cores, and callers should not wait for what may take its time.
+            "TEXTMILL_WORKER_NICE": str(WORKER_NICE),
             **options.extra_env,
         }
         self.url = f"{self.settings().api_scheme}://127.0.0.1:{self.port}"

@@ -66,6 +66,7 @@ def run_control_worker(settings: Settings, lane: Lane) -> None:
 
 
 def _run(settings: Settings, *, role: str, queues: Sequence[str], processes: int) -> None:
+    os.nice(settings.worker_nice)  # the pool's children inherit it
     Connections.open(settings).await_installation()
     app: Celery = make_celery(settings)
     app.conf.imports = CHILD_IMPORTS
