@@ -71,10 +71,10 @@ def _polls(running: Platform, console: Console, scale: float) -> Entry:
 
 
 def _load(running: Platform, console: Console, scale: float) -> Iterator[Entry]:
-    """The worker has rows to compute all the while; what is submitted queues behind them."""
+    """The worker has rows to compute for twice as long; what is submitted queues behind them."""
     seconds = max(5.0, _LOAD_SECONDS * scale)
     work = running.client.jobs.create(
-        kind="echo", input=["a text"] * 1000, params={"delay_ms": int(seconds)}
+        kind="echo", input=["a text"] * 1000, params={"delay_ms": 2 * int(seconds)}
     )
     polled = [running.client.jobs.create(kind="echo", input=["a"]).id for _ in range(_JOBS)]
     body = json.dumps({"kind": "echo", "input": {"items": [{"text": "a text"}]}})
