@@ -155,7 +155,7 @@ def full(bench: LedgerBench) -> Iterator[LedgerBench]:
     """A ledger with one leased range, in a Redis that is out of memory."""
     bench.plan(20, 10)
     assert bench.claim(token=TOKEN).rows == ROWS
-    limit = bench.client.redis.config_get("maxmemory")["maxmemory"]
+    limit = str(bench.client.redis.config_get("maxmemory")["maxmemory"])
     bench.client.redis.config_set("maxmemory", "1mb")
     try:
         yield bench
