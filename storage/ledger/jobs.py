@@ -127,11 +127,6 @@ class JobTable:
         """A job of any tenant, for workers and the sweeper."""
         return next(self._read([job_id]), None)
 
-    def version(self, job_id: str) -> int:
-        """The job's version number; grows with each change. 0 when there is no such job."""
-        with ledger_faults():
-            return int(cast("str | None", self._client.redis.hget(f"job:{job_id}", "version")) or 0)
-
     def page(
         self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int
     ) -> tuple[list[JobRecord], bool]:

@@ -214,9 +214,9 @@ def test_a_percentage_goes_on_being_judged(bench: LedgerBench) -> None:
 
 def test_describing_the_model_changes_the_version_and_makes_no_job(bench: LedgerBench) -> None:
     bench.jobs.enter(new_job())
-    before = bench.jobs.version(JOB)
+    before = bench.record().version
     bench.jobs.set_model(JOB, {"ref": "pkg:x", "engine": "torch"})
-    assert bench.jobs.version(JOB) > before
+    assert bench.record().version > before
     assert bench.record().model == {"ref": "pkg:x", "engine": "torch"}
     bench.jobs.set_model("job_forgotten", {"ref": "pkg:x"})
     assert bench.jobs.find("job_forgotten") is None
