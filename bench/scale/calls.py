@@ -108,7 +108,6 @@ def measure_calls(
     measure("announce", lambda n: workers.announce(f"w{n % 100}", worker_facts(n % 100)))
     measure("record_speed", lambda _: workers.record_speed("classify", "model", "cuda", 1e6))
     measure("job read", lambda n: jobs.get("t0", names[n % _JOBS]))
-    measure("job version", lambda n: jobs.version(names[n % _JOBS]))
     measure("list of 20", lambda _: jobs.page("t0", _ANYTHING, after=None, limit=20), count // 5)
     measure("submit", lambda n: jobs.enter(new_job(f"job_new{n:022d}")))
     return found
