@@ -40,7 +40,8 @@ class Load:
     planners: int = 2  #: at work; each looks for idle workers five times a second
     pollers: int = 100
     poll_seconds: float = 2.0
-    waiters: int = 0  #: requests that wait for a change; each looks ten times a second
+    waiters: int = 0  #: requests that wait for a change
+    waiter_seconds: float = 2.0  #: between looks of a waiter: at each change, and each 3 to 6 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +66,14 @@ def busy(costs: Costs, load: Load) -> Busy:
     shard_us = sum(call[name] for name in SHARD_CALLS)
     looks = 1 / load.sweep_seconds + 5 * load.planners
     look_us = costs.live_us + costs.live_worker_us * load.devices + call["invite"]
-    reads = load.pollers / load.poll_seconds * call["job read"]
+    reads = load.pollers / load.poll_seconds + load.waiters / load.waiter_seconds
     return Busy(
         shards=load.devices / load.shard_seconds * shard_us / 1e6,
         heartbeats=load.devices * load.beats_per_second * call["heartbeat"] / 1e6,
         presence=load.devices / load.presence_seconds * call["announce"] / 1e6,
         looking_for_workers=looks * look_us / 1e6,
         sweeping=load.active_jobs / load.sweep_seconds * call["sweep, of 100"] / 1e6,
-        polling=(reads + load.waiters * 10 * call["job version"]) / 1e6,
+        polling=reads * call["job read"] / 1e6,
     )
 
 

@@ -31,7 +31,6 @@ COSTS = Costs(
         "invite": 100,
         "sweep, of 100": 40,
         "job read": 60,
-        "job version": 8,
     },
     live_us=200,
     live_worker_us=2,
@@ -47,6 +46,7 @@ LOAD = Load(
     pollers=40,
     poll_seconds=4,
     waiters=3,
+    waiter_seconds=5,
 )
 
 
@@ -58,7 +58,7 @@ def test_each_part_of_a_load_takes_its_share() -> None:
     assert found.presence == pytest.approx(100 / 3 * 15e-6)
     assert found.looking_for_workers == pytest.approx((1 / 2 + 5) * (200 + 2 * 100 + 100) * 1e-6)
     assert found.sweeping == pytest.approx(500 / 2 * 40e-6)
-    assert found.polling == pytest.approx((40 / 4 * 60 + 3 * 10 * 8) * 1e-6)
+    assert found.polling == pytest.approx((40 / 4 + 3 / 5) * 60e-6)
     assert found.total == pytest.approx(
         found.shards
         + found.heartbeats
