@@ -145,17 +145,18 @@ def _run_jobs(stack: Stack, client: ClientConfig, size: DemoSize, screen: DemoSc
             name="demo: package summaries",
             input=[document.row() for document in about],
         )
-        training = start_training(textmill, CLASSIFIER, labelled)
         lines = [screen.line("classify", classify), screen.line("summarize", summarize)]
-        training_line = screen.line("fine-tune", training)
-        teaching = start_teaching(textmill, size.dates)
-        teaching_line = screen.line("scratch", teaching)
         done = [
             _finish(line, job, documents, folder)
             for line, job, documents in zip(
                 lines, (classify, summarize), (texts, about), strict=True
             )
         ]
+        # Not sooner: a training keeps the device that it runs on, and a small machine has one.
+        training = start_training(textmill, CLASSIFIER, labelled)
+        training_line = screen.line("fine-tune", training)
+        teaching = start_teaching(textmill, size.dates)
+        teaching_line = screen.line("scratch", teaching)
         training = training.wait(progress=training_line.update)
         teaching = teaching.wait(progress=teaching_line.update)
         tuned = use_model(textmill, training, labelled, training_line.update)
