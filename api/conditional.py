@@ -18,9 +18,15 @@ def tagged(value: Any) -> Response:
     return response
 
 
+def asked() -> bool:
+    """Whether the caller has something: ``If-None-Match`` names at least one ETag."""
+    return bool(request.if_none_match)
+
+
 def has_current(etag: str) -> bool:
     """Whether ``If-None-Match`` names this ETag (without quotes), by itself, in a list, weakly or as ``*``."""
-    return request.if_none_match.contains_weak(etag)
+    # Most calls have no such header; taking an empty one apart costs as much as all else that shows a job.
+    return "If-None-Match" in request.headers and request.if_none_match.contains_weak(etag)
 
 
 def not_modified(etag: str) -> Response:

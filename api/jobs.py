@@ -9,7 +9,7 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from api.conditional import has_current, not_modified
+from api.conditional import asked, has_current, not_modified
 from api.models import resolve_model
 from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, NOT_MODIFIED, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
@@ -168,9 +168,7 @@ def show(job_id: str, query: ShowQuery) -> Response:
         raise NotFound(f"no job {job_id}")
     # It was read when the call was let in.
     found = snapshots.rendered(call.job, call.now)
-    asked = bool(request.if_none_match)
-    waits = not asked or has_current(found.tag)
-    if query.wait and waits and not found.record.status.ended:
+    if query.wait and not found.record.status.ended and (not asked() or has_current(found.tag)):
         found = _changed(caller().tenant, found, query.wait)
     if has_current(found.tag):
         return not_modified(found.tag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -58,9 +59,20 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
     Raises:
         InvalidRequest: a parameter is unknown, came twice or does not fit.
     """
+    if not request.query_string:
+        return _defaults(model)
     no_query(*(one.alias or name for name, one in model.model_fields.items()))
     try:
         return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+@functools.cache
+def _defaults(model: type[QueryModel]) -> QueryModel:
+    """A model of no parameters at all; it is frozen, so one does for all calls."""
+    try:
+        return model.model_validate({})
     except ValidationError as error:
         raise invalid(error) from None
 
@@ -76,6 +88,8 @@ def no_query(*known: str) -> None:
     Raises:
         InvalidRequest: there is such a one, or the query is not UTF-8 or holds a NUL character.
     """
+    if not request.query_string:
+        return
     try:
         unquote_to_bytes(request.query_string).decode()
     except UnicodeDecodeError:

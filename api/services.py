@@ -9,7 +9,7 @@ from typing import cast
 from flask import Flask, current_app, g
 
 from api.changes import ChangeHub
-from api.grouped import GroupedReads
+from storage.grouped import GroupedReads
 from api.snapshots import Snapshots
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from api.grouped import GroupedReads
+from storage.grouped import GroupedReads
 from jobs.errors import NotFound
 from jobs.record import JobRecord
 from storage.ledger import JobTable

@@ -111,11 +111,15 @@ class ApiWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         req.body = ArrivingBody(req, sock, self._settings.api_body_silence_seconds)
+        answer = _JoinedSends(sock)
         try:
-            return bool(super().handle_request(listener_name, req, sock, addr))
+            return bool(super().handle_request(listener_name, req, answer, addr))
         except TimeoutError:
             self.log.debug("a client took nothing of its answer for %s s", _TAKE_SECONDS)
             raise StopIteration from None
+        finally:
+            # Also after the last answer of a connection, which gunicorn ends by an exception.
+            answer.flush()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Refuse what is no request, as everything else is refused."""
@@ -129,6 +133,34 @@ class ApiWorker(GeventWorker):
         status = HTTPStatus(_STATUSES.get(type(exc), 400))
         with contextlib.suppress(OSError):
             client.sendall(_refusal(status, str(exc)))
+
+
+class _JoinedSends:
+    """A connection that sends the head of an answer of known length together with the beginning of its body.
+
+    gunicorn sends each by itself, which costs server and client a system call and a wake-up more.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._head = b""
+
+    def sendall(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if not head and data.startswith(b"HTTP/1.") and b"\r\nContent-Length: " in data:
+            self._head = data
+        else:
+            self._connection.sendall(head + data if head else data)
+
+    def flush(self) -> None:
+        """Send a head that no body follows."""
+        head, self._head = self._head, b""
+        if head:
+            with contextlib.suppress(OSError):  # who has gone is noticed when he is listened to
+                self._connection.sendall(head)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 class _Idle:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, NamedTuple, cast
 
+from storage.grouped import GroupedReads
 from storage.ledger.scripts import Argument, LedgerClient, ledger_faults
 
 #: Seconds of calls that may come at once, at a tenant's rate.
@@ -28,6 +29,17 @@ class Looked:
     ]  #: fields of the job that was asked for; empty: the tenant has none of this id
 
 
+class _Call(NamedTuple):
+    """A call that is to be let in."""
+
+    key_id: str
+    limit: str
+    job_id: str
+    charge: tuple[str, float] | None
+    #: Tells calls apart that are to be counted: each counts. Those that are not may share an answer.
+    counted: object | None
+
+
 class AdmissionTable:
     """Keys, tenants' rates and counts of calls.
 
@@ -39,6 +51,8 @@ class AdmissionTable:
     def __init__(self, client: LedgerClient, now: int | None = None) -> None:
         self._client = client
         self._now: Argument = "" if now is None else now
+        # Most of what a look costs is the round trip: calls that come while one is under way share the next.
+        self._looks: GroupedReads[_Call, Any] = GroupedReads(self._look_each, gather=True)
 
     def look(
         self, key_id: str, limit: str, job_id: str = "", *, charge: tuple[str, float] | None = None
@@ -57,19 +71,15 @@ class AdmissionTable:
         Raises:
             Unavailable: the ledger cannot say.
         """
-        look: list[Argument] = [key_id, limit, job_id, self._now]
-        wait: int | None = None
-        if charge is None:
-            found = self._client.call("admit", *look)
-        else:
-            tenant, rate = charge
-            call: list[Argument] = [tenant, limit, rate, BURST_SECONDS, self._now]
-            found, charged = self._client.call_together([("admit", look), ("charge", call)])
-            if isinstance(found, Exception):
-                raise found
-            if not isinstance(charged, Exception):
-                wait = int(charged)
-        now, key, disabled, allowed, *job = found
+        counted = None if charge is None else object()
+        said, charged = cast(
+            "tuple[Any, Any]", self._looks.get(_Call(key_id, limit, job_id, charge, counted))
+        )
+        if isinstance(said, Exception):
+            raise said
+        # One that cannot be counted is let in: Redis takes no writes, and reading goes on.
+        wait = None if charged is None or isinstance(charged, Exception) else int(charged)
+        now, key, disabled, allowed, *job = said
         return (
             Looked(
                 now=int(now),
@@ -80,6 +90,19 @@ class AdmissionTable:
             ),
             wait,
         )
+
+    def _look_each(self, calls: Sequence[_Call]) -> dict[_Call, tuple[Any, Any]]:
+        """What ``admit`` and ``charge`` said to each, errors in their places."""
+        asked: list[tuple[str, list[Argument]]] = []
+        for call in calls:
+            asked.append(("admit", [call.key_id, call.limit, call.job_id, self._now]))
+            if call.charge is not None:
+                tenant, rate = call.charge
+                asked.append(("charge", [tenant, call.limit, rate, BURST_SECONDS, self._now]))
+        answers = iter(self._client.call_together(asked))
+        return {
+            call: (next(answers), None if call.charge is None else next(answers)) for call in calls
+        }
 
     def charge(self, tenant: str, limit: str, rate: float) -> int:
         """Count a call against a tenant's rate; ms after which it would be let in, 0 when it is.

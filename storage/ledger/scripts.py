@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -51,6 +52,13 @@ def _translated(answer: Any) -> Any:
         return error
 
 
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
 def _fail(error: Exception) -> None:
     raise error
 
@@ -73,6 +81,9 @@ class LedgerClient:
     def __init__(self, client: redis.Redis) -> None:
         self.redis = client
         self._scripts = {name: client.register_script(text) for name, text in _sources().items()}
+        #: Connections out of the pool that :meth:`call_together` uses in turn.
+        self._kept: list[Any] = []
+        self._process = os.getpid()
 
     @classmethod
     def connect(cls, settings: Settings) -> LedgerClient:
@@ -143,14 +154,45 @@ class LedgerClient:
         return answers
 
     def _together(self, calls: Sequence[tuple[str, Sequence[Argument]]]) -> list[Any]:
+        commands = [("EVALSHA", self._scripts[name].sha, 0, *given) for name, given in calls]
         with ledger_faults():
-            pipe = self.redis.pipeline(transaction=False)
-            for name, arguments in calls:
-                # Not by the script's own call: the pipeline would ask each time which scripts are known.
-                pipe.evalsha(self._scripts[name].sha, 0, *arguments)
-            found = pipe.execute(raise_on_error=False)
+            found = self._quickly(commands)
+            if found is None:
+                pipe = self.redis.pipeline(transaction=False)
+                for command in commands:
+                    pipe.execute_command(*command)
+                found = pipe.execute(raise_on_error=False)
         return [_translated(answer) for answer in found]
+
+    def _quickly(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any] | None:
+        """The answers by a connection that is kept for this; None when it broke, and nothing is known.
+
+        The pool looks at each connection it gives out, and a pipeline wraps each command: more work than all else that
+        letting a call in takes (docs/benchmarks.md).
+        """
+        pool = self.redis.connection_pool
+        if self._process != os.getpid():
+            # Forked: these are the parent's.
+            self._kept, self._process = [], os.getpid()
+        connection = self._kept.pop() if self._kept else pool.get_connection()
+        whole = False
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            answers = [_answer(connection) for _ in commands]
+            whole = True
+        except (redis.ConnectionError, redis.TimeoutError):
+            return None
+        finally:
+            if whole:
+                self._kept.append(connection)
+            else:
+                # Answers may still come by it, also where this thread was stopped in between.
+                connection.disconnect()
+                pool.release(connection)
+        return answers
 
     def close(self) -> None:
         """Give back all connections."""
+        while self._kept:
+            self.redis.connection_pool.release(self._kept.pop())
         self.redis.close()

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from api.changes import ChangeHub
-from api.grouped import GroupedReads
+from storage.grouped import GroupedReads
 from api.proxies import BehindProxies
 from jobs.errors import Unavailable
 from storage.ledger import EventTable

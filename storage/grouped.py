@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -16,10 +17,15 @@ class GroupedReads(Generic[Key, Value]):
 
     Args:
         read: reads these keys; those that are not there may be missing.
+        gather: whether the first of a group gives way once, to those who are about to ask as well. For reads that cost
+            a process more than the answer makes its callers wait.
     """
 
-    def __init__(self, read: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
+    def __init__(
+        self, read: Callable[[Sequence[Key]], Mapping[Key, Value]], *, gather: bool = False
+    ) -> None:
         self._read = read
+        self._gather = gather
         self._gate = threading.Lock()
         self._reading = threading.Lock()
         self._forming: _Group[Key, Value] = _Group()
@@ -35,6 +41,8 @@ class GroupedReads(Generic[Key, Value]):
             group.keys[key] = None
         with self._reading:
             if not group.read:
+                if self._gather:
+                    time.sleep(0)
                 # Whoever comes from here on must not be given what is read for these.
                 with self._gate:
                     self._forming = _Group()
