@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 from flask import request
@@ -60,7 +60,7 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
         InvalidRequest: a parameter is unknown, came twice or does not fit.
     """
     if not request.query_string:
-        return _defaults(model)
+        return cast(QueryModel, _defaults(model))
     no_query(*(one.alias or name for name, one in model.model_fields.items()))
     try:
         return model.model_validate(request.args.to_dict())
@@ -69,7 +69,7 @@ def parsed_query(model: type[QueryModel]) -> QueryModel:
 
 
 @functools.cache
-def _defaults(model: type[QueryModel]) -> QueryModel:
+def _defaults(model: type[Query]) -> Query:
     """A model of no parameters at all; it is frozen, so one does for all calls."""
     try:
         return model.model_validate({})

@@ -9,13 +9,13 @@ from typing import cast
 from flask import Flask, current_app, g
 
 from api.changes import ChangeHub
-from storage.grouped import GroupedReads
 from api.snapshots import Snapshots
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings
 from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
+from storage.grouped import GroupedReads
 from storage.installation import Installation
 from storage.joining import Joining
 from storage.keys import Admitted, ApiKey, KeyRing

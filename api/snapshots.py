@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from storage.grouped import GroupedReads
 from jobs.errors import NotFound
 from jobs.record import JobRecord
+from storage.grouped import GroupedReads
 from storage.ledger import JobTable
 from storage.ledger.jobs import record_of
 

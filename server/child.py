@@ -42,7 +42,6 @@ class ChildSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0  #: seconds from ``stop_signal`` to SIGKILL
     cwd: Path | None = None
-    nice: int = 0
     pass_fds: Sequence[int] = ()  #: file descriptors that the child keeps open, such as a lock
 
 
@@ -83,7 +82,7 @@ class Child:
         environment = {**os.environ, **self.spec.env} if self.spec.inherit_env else self.spec.env
         with self._open_log() as log:
             self._process = subprocess.Popen(
-                leashed(self.spec.command, nice=self.spec.nice),
+                leashed(self.spec.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=None if log is None else subprocess.STDOUT,

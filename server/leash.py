@@ -43,17 +43,14 @@ _FORWARDED = (
 )
 
 
-def leashed(
-    command: Sequence[str], *, signum: signal.Signals = signal.SIGKILL, nice: int = 0
-) -> list[str]:
+def leashed(command: Sequence[str], *, signum: signal.Signals = signal.SIGKILL) -> list[str]:
     """``command`` such that it gets ``signum`` when the calling process ends.
 
     Only the process that calls this may start the result, and from a thread that does not end before it.
-    ``nice`` is added to the scheduling priority number. A command that cannot be run exits with status 127.
+    A command that cannot be run exits with status 127.
     """
     wrapper = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid())]
-    options = ["--signal", str(int(signum)), "--nice", str(nice)]
-    return [*wrapper, *options, "--", *command]
+    return [*wrapper, "--signal", str(int(signum)), "--", *command]
 
 
 def die_with_parent(signum: signal.Signals = signal.SIGKILL, *, parent: int | None = None) -> None:
@@ -143,7 +140,7 @@ def watch(parent: int, command: Sequence[str], signum: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``leash.py PARENT_PID [--signal N] [--nice N] -- COMMAND…``; the exit status."""
+    """``leash.py PARENT_PID [--signal N] -- COMMAND…``; the exit status."""
     before, command = list(arguments), []
     if "--" in before:
         split = before.index("--")
@@ -153,13 +150,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("parent", type=int, metavar="PARENT_PID")
     parser.add_argument("--signal", type=int, default=int(signal.SIGKILL))
-    parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args(before)
     if not command:
         parser.error("expected -- and a command")
     try:
-        if options.nice:
-            os.nice(options.nice)
         if sys.platform == "linux":
             become(options.parent, command, options.signal)
             return 0  # the parent is gone: nobody wants the command any more

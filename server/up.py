@@ -172,7 +172,6 @@ class Stack:
                     ready=partial(self._serves, f"worker-{number}"),
                     ready_timeout=60.0,
                     stop_timeout=STOP_SECONDS + settings.drain_seconds,
-                    nice=5,
                 )
             )
         return specs

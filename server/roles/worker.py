@@ -23,6 +23,7 @@ from jobs.settings import Settings
 from jobs.states import Lane
 from server.child import ChildSpec
 from server.connect import Connections
+from server.niceness import MOST, stand_back
 from server.pulse import Watchdog, messages_waiting
 from server.supervisor import Event, Supervisor
 from storage.broker import control_queue, make_celery, work_queues
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 #: Tells a pool child to commit what it has and give the rest back. Celery itself does not use it in children.
 DRAIN_SIGNAL = signal.SIGUSR2
+
+#: Steps of nice(1) by which those that compute stand back further than those that plan: to plan makes work for all.
+_NICER_THAN_CONTROL = 5
 
 #: Seconds from the end of a model worker's time to drain until it is killed.
 STOP_SECONDS = 12.0
@@ -54,7 +58,13 @@ def device_environment(settings: Settings, device: Device) -> dict[str, str]:
 def run_model_worker(settings: Settings, device: Device) -> None:
     """Work on one device until a signal stops it."""
     os.environ.update(device_environment(settings, device))
-    _run(settings, role="model", queues=work_queues(device.type), processes=1)
+    _run(
+        settings,
+        role="model",
+        queues=work_queues(device.type),
+        processes=1,
+        nicer=_NICER_THAN_CONTROL,
+    )
 
 
 def run_control_worker(settings: Settings, lane: Lane) -> None:
@@ -65,8 +75,10 @@ def run_control_worker(settings: Settings, lane: Lane) -> None:
     _run(settings, role="control", queues=[control_queue(lane)], processes=processes)
 
 
-def _run(settings: Settings, *, role: str, queues: Sequence[str], processes: int) -> None:
-    os.nice(settings.worker_nice)  # the pool's children inherit it
+def _run(
+    settings: Settings, *, role: str, queues: Sequence[str], processes: int, nicer: int = 0
+) -> None:
+    stand_back(min(MOST, settings.worker_nice + nicer) if settings.worker_nice else 0)
     Connections.open(settings).await_installation()
     app: Celery = make_celery(settings)
     app.conf.imports = CHILD_IMPORTS

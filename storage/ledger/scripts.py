@@ -154,13 +154,14 @@ class LedgerClient:
         return answers
 
     def _together(self, calls: Sequence[tuple[str, Sequence[Argument]]]) -> list[Any]:
-        commands = [("EVALSHA", self._scripts[name].sha, 0, *given) for name, given in calls]
+        named = [(self._scripts[name].sha, given) for name, given in calls]
         with ledger_faults():
-            found = self._quickly(commands)
+            found = self._quickly([("EVALSHA", sha, 0, *given) for sha, given in named])
             if found is None:
                 pipe = self.redis.pipeline(transaction=False)
-                for command in commands:
-                    pipe.execute_command(*command)
+                for sha, given in named:
+                    # Not by the script's own call: the pipeline would ask each time which scripts are known.
+                    pipe.evalsha(sha, 0, *given)
                 found = pipe.execute(raise_on_error=False)
         return [_translated(answer) for answer in found]
 

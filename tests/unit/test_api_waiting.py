@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from api.changes import ChangeHub
-from storage.grouped import GroupedReads
 from api.proxies import BehindProxies
 from jobs.errors import Unavailable
+from storage.grouped import GroupedReads
 from storage.ledger import EventTable
 from tests.integration.stack.running import wait_for
 
@@ -45,6 +45,22 @@ def test_calls_that_come_while_a_read_runs_share_the_next() -> None:
     assert read[0] == [0]
     assert sum(map(len, read[1:])) <= 10
     assert len(read) <= 4
+
+
+def test_one_that_gathers_waits_for_those_who_are_about_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: GroupedReads[int, int] = GroupedReads(lambda keys: {len(keys): 1}, gather=True)
+    came = []
+
+    def others_come(_seconds: float) -> None:
+        came.append(threading.Thread(target=reads.get, args=(7,)))
+        came[0].start()
+        wait_for(lambda: len(reads._forming.keys) == 2, 10)
+
+    monkeypatch.setattr("storage.grouped.time.sleep", others_come)
+    assert reads.get(2) == 1
+    came[0].join()
 
 
 def test_a_failed_read_fails_those_who_share_it_and_nobody_after() -> None:

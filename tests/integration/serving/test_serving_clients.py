@@ -62,6 +62,22 @@ def test_slow_clients_are_left_and_hurt_nobody(api: RunningApi) -> None:
     assert seconds[int(len(seconds) * 0.95)] < 0.5, seconds[-20:]
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_answers_without_a_body_send_their_head(api: RunningApi, closes: bool) -> None:
+    """Heads wait for the first of their bodies; those that have none must not wait for ever."""
+    with api.http() as http:
+        job = http.post("/v1/jobs", json={"kind": "echo", "input": {"items": ["a"]}})
+        path = job.headers["Location"]
+        etag = http.get(path).headers["ETag"]
+    headers = ["Connection: close"] if closes else []
+    with api.connect() as connection:
+        connection.sendall(api.head(f"HEAD {path}", headers))
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    with api.connect() as connection:
+        connection.sendall(api.head(f"GET {path}", [*headers, f"If-None-Match: {etag}"]))
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 304 ")
+
+
 def test_a_body_that_keeps_coming_is_taken(api: RunningApi) -> None:
     body = b'{"kind": "nonsense", "input": {"items": ["a"]}}'
     with api.connect() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,54 @@ def test_scripts_survive_a_flush_of_the_script_cache(bench: LedgerBench) -> None
     bench.plan(10, 10)
     bench.client.redis.script_flush()
     assert bench.commit(*bench.lease()) is Answer.FINALIZE
+
+
+def test_a_kept_connection_that_broke_is_replaced(bench: LedgerBench) -> None:
+    look = CALLS["admit"]
+    look(bench)
+    kept = bench.client._kept[:]
+    assert len(kept) == 1
+    for one in bench.client.redis.client_list():
+        if one["id"] != str(bench.client.redis.client_id()):
+            bench.client.redis.client_kill_filter(_id=one["id"])
+    look(bench)
+    assert kept[0] not in bench.client._kept
+    look(bench)
+    assert len(bench.client._kept) == 1
+
+
+def test_a_fork_leaves_its_parents_kept_connections_alone(bench: LedgerBench) -> None:
+    CALLS["admit"](bench)
+    kept = bench.client._kept[:]
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            CALLS["admit"](bench)
+            status = int(any(one in kept for one in bench.client._kept))
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    CALLS["admit"](bench)
+    assert bench.client._kept == kept
+
+
+def test_an_answer_that_is_late_is_nobody_elses(bench: LedgerBench) -> None:
+    """A call that gives up in between leaves its answer on the connection, which must not be used again."""
+    CALLS["admit"](bench)
+    connection = bench.client._kept[0]
+    reading = connection.read_response
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    connection.read_response = stopped
+    with pytest.raises(KeyboardInterrupt):
+        CALLS["admit"](bench)
+    connection.read_response = reading
+    assert connection not in bench.client._kept
+    found, _ = bench.ledger.admission.look("key_b", "read_rate")
+    assert found.key == ""
 
 
 @pytest.fixture
