@@ -28,7 +28,7 @@ class BehindProxies:
         self._trusted = [ip_network(one) for one in trusted]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        peer = _address(environ.get("REMOTE_ADDR", ""))
+        peer = _address(environ.get("REMOTE_ADDR", "")) if self._trusted else None
         if peer is not None and self._trusts(peer):
             environ["REMOTE_ADDR"] = str(self._caller(peer, environ.get(_FORWARDED_FOR, "")))
         return self._application(environ, start_response)

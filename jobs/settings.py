@@ -206,8 +206,8 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=19,
-        description="How far workers stand back for other processes of their host, as nice(1) counts, those that "
-        "compute by 5 more; 0: not at all. `up` takes 10.",
+        description="How far workers and schedulers stand back for other processes of their host, as nice(1) counts, "
+        "those that compute by 5 more; 0: not at all. `up` takes 10.",
     )
     control_processes: int = Field(default=2, ge=1, description="Processes that plan and finalize.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")

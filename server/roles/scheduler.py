@@ -16,6 +16,7 @@ from scheduler.accounts import Accountant
 from scheduler.sweeper import Sweeper
 from scheduler.webhooks import Deliverer
 from server.connect import Connections
+from server.niceness import stand_back
 from storage.ledger.workers import PRESENCE_MS
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Sweep and deliver until SIGTERM or SIGINT."""
+    # Half a core with thousands of jobs waiting, none of which is asked for by somebody who waits.
+    stand_back(settings.worker_nice)
     connections = Connections.open(settings)
     connections.await_installation()
     sweeper = make_sweeper(connections)
