@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from jobs.errors import Unavailable
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -35,6 +37,7 @@ class GroupedReads(Generic[Key, Value]):
 
         Raises:
             Exception: whatever ``read`` raised.
+            Unavailable: the caller who read for all was stopped.
         """
         with self._gate:
             group = self._forming
@@ -65,3 +68,7 @@ class _Group(Generic[Key, Value]):
             self.values = read(list(self.keys))
         except Exception as failure:  # noqa: BLE001  # raised again by each who waits for it
             self.failure = failure
+        except BaseException:
+            # It is this caller alone that is stopped; the others know nothing, and may ask again.
+            self.failure = Unavailable("the read was stopped")
+            raise

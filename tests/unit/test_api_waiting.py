@@ -78,6 +78,17 @@ def test_a_failed_read_fails_those_who_share_it_and_nobody_after() -> None:
     assert reads.get(1) == "there"
 
 
+def test_one_who_is_stopped_while_reading_for_all_leaves_nobody_with_nothing() -> None:
+    def stopped(_keys: Sequence[int]) -> dict[int, str]:
+        raise SystemExit
+
+    reads = GroupedReads(stopped)
+    shared = reads._forming  # what others would wait for who asked in time
+    with pytest.raises(SystemExit):
+        reads.get(1)
+    assert isinstance(shared.failure, Unavailable)
+
+
 class Hints:
     """Hints as a test gives them."""
 
