@@ -7,11 +7,14 @@ from functools import cached_property
 from typing import cast
 
 from flask import Flask, current_app, g
+from storage.firing import Firings
+from storage.schedules import ScheduleBook
 
 from api.changes import ChangeHub
 from api.snapshots import Snapshots
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings
+from storage.acceptance import Acceptance
 from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
@@ -92,8 +95,20 @@ class Services:
         return Registry(self.store)
 
     @cached_property
+    def acceptance(self) -> Acceptance:
+        return Acceptance(self.settings, self.kinds, self.store, self.ledger)
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(self.store, self.ledger, self.broker, self.installation)
+
+    @cached_property
+    def schedules(self) -> ScheduleBook:
+        return ScheduleBook(self.store, self.ledger)
+
+    @cached_property
+    def firings(self) -> Firings:
+        return Firings(self.store, self.ledger, self.submissions, self.acceptance)
 
 
 def services() -> Services:
