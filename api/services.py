@@ -7,8 +7,6 @@ from functools import cached_property
 from typing import cast
 
 from flask import Flask, current_app, g
-from storage.firing import Firings
-from storage.schedules import ScheduleBook
 
 from api.changes import ChangeHub
 from api.snapshots import Snapshots
@@ -18,6 +16,7 @@ from storage.acceptance import Acceptance
 from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
+from storage.firing import Firings
 from storage.grouped import GroupedReads
 from storage.installation import Installation
 from storage.joining import Joining
@@ -26,6 +25,7 @@ from storage.ledger import Ledger, Told
 from storage.ledger.events import Position
 from storage.objects import ObjectStore
 from storage.registry import Registry
+from storage.schedules import ScheduleBook
 from storage.submission import Submissions
 from storage.tenants import TenantTable
 from storage.uploads import UploadTable

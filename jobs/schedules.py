@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,7 +15,7 @@ from jobs.spec import JobSpec
 from jobs.timing import CRON_PATTERN, MOST_CRON, Timing, check_cron, parse_moment, zone
 
 #: A firing that is decided so many ms late at most is on time; later ones were missed, for nobody was there.
-ON_TIME_MS = 120_000
+ON_TIME_MS = 300_000
 
 #: Firings of a schedule that are decided in one go.
 MOST_DECIDED = 200
@@ -96,14 +96,14 @@ class ScheduleFields(BaseModel):
     )
     missed_window_seconds: int = Field(
         default=_DAY,
-        ge=120,
+        ge=300,
         le=31 * _DAY,
         description="Firings missed longer ago than this are never made up for.",
     )
     overlap: Annotated[Overlap, Field(strict=False)] = Field(
         default=Overlap.SKIP,
-        description="What becomes of a firing while an earlier run has not ended: `skip` leaves it out, `queue` lets it "
-        "wait, `cancel_previous` cancels that run.",
+        description="What becomes of a firing while an earlier run has not ended: `skip` leaves it out, `queue` lets "
+        "it wait, `cancel_previous` cancels that run.",
     )
     retries: int = Field(
         default=0,
@@ -157,9 +157,9 @@ class ScheduleSpec(ScheduleFields):
     def _whole(self) -> ScheduleSpec:
         if (self.cron is None) == (self.every is None):
             raise ValueError("expected exactly one of cron and every")
-        if self.starts_at and self.ends_at:
-            if parse_moment(self.starts_at) >= parse_moment(self.ends_at):
-                raise ValueError("expected ends_at to be later than starts_at")
+        bounds = [parse_moment(one) for one in (self.starts_at, self.ends_at) if one]
+        if len(bounds) == 2 and bounds[0] >= bounds[1]:
+            raise ValueError("expected ends_at to be later than starts_at")
         return self
 
     def timing(self, anchor: int) -> Timing:
@@ -229,14 +229,12 @@ def jitter_ms(schedule_id: str, fire_at: int, seconds: int) -> int:
     return int.from_bytes(digest[:8]) % (seconds * 1000 + 1)
 
 
-def next_firings(
-    schedule_id: str, spec: ScheduleSpec, anchor: int, after: int, most: int
-) -> list[tuple[int, int]]:
-    """The firings after a moment, as pairs of fire time and due time in ms."""
-    return [
-        (one, one + jitter_ms(schedule_id, one, spec.jitter_seconds))
-        for one in islice(spec.timing(anchor).after(after), most)
-    ]
+def firings(
+    schedule_id: str, spec: ScheduleSpec, anchor: int, after: int
+) -> Iterator[tuple[int, int]]:
+    """The firings after a moment, as pairs of fire time and due time in ms; computed one by one."""
+    for one in spec.timing(anchor).after(after):
+        yield one, one + jitter_ms(schedule_id, one, spec.jitter_seconds)
 
 
 def decide(
@@ -251,13 +249,9 @@ def decide(
         after: fire time of the last firing that was decided, or since when the schedule counts, in ms.
         now: ms.
     """
-    found = next_firings(schedule_id, spec, anchor, after, MOST_DECIDED + 1)
-    due: list[tuple[int, int]] = []
-    for firing in found:
-        # In order of their fire times, also where jitter would turn two of them round.
-        if firing[1] > now:
-            break
-        due.append(firing)
+    # In order of their fire times, also where jitter would turn two of them round.
+    coming = takewhile(lambda one: one[1] <= now, firings(schedule_id, spec, anchor, after))
+    due = list(islice(coming, MOST_DECIDED + 1))
     more = len(due) > MOST_DECIDED
     due = due[:MOST_DECIDED]
     decided = []

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 _IDLE_SECONDS = 0.5
 
 #: Time after which somebody else takes over a schedule, in ms.
-LEASE_MS = 60_000
+LEASE_MS = 30_000
 
 #: Schedules looked at at once: each look is mostly waiting for the store.
 _THREADS = 4

@@ -1,4 +1,4 @@
-"""The whole ledger from the store: after Redis was lost, jobs, keys, tenants and schedules are back and finished work is kept."""
+"""The whole ledger from the store: after Redis was lost, jobs, keys, tenants and schedules are back, work is kept."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What became of each firing of a schedule: its decision, made once, and how its run ended.
 
-A decision is an object named by the fire time and created only if there is none, so whoever decides a firing first has
-decided it for all. Three folders, each newest first: ``runs`` holds the decisions, ``open`` marks runs that may not have
-ended, ``ends`` says how they did.
+A decision is an object named by the fire time and created only if there is none, so whoever decides a firing first
+has decided it for all. Three folders, each newest first: ``runs`` holds the decisions, ``open`` marks runs that may
+not have ended, ``ends`` says how they did.
 """
 
 from __future__ import annotations
@@ -146,10 +146,8 @@ class RunTable:
 
 def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
     """A run as the API shows it."""
-    if run.decision is not Decision.FIRE:
-        status = str(run.decision)
-    else:
-        status = "open" if end is None else end.status
+    decided = str(run.decision) if run.decision is not Decision.FIRE else "open"
+    status = decided if end is None else end.status
     return {
         "object": "run",
         "id": run.id,

@@ -1,13 +1,15 @@
 """Schedules: each is the list of its revisions, of which the newest counts.
 
-A revision is one object that is created only if none has its number, so of several changes at once none is lost: each is
-made to what the one before it left. The ledger only knows which schedules there are, and when to look at them.
+A revision is one object that is created only if none has its number, so of several changes at once none is lost: each
+is made to what the one before it left. The ledger only knows which schedules there are, and when to look at them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -15,7 +17,7 @@ import orjson
 from jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from jobs.ids import is_id, new_id, new_token
 from jobs.names import ScheduleNames, TenantNames
-from jobs.schedules import TIMING_FIELDS, ScheduleSpec, next_firings
+from jobs.schedules import TIMING_FIELDS, ScheduleSpec, firings
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.objects import ObjectMissing, ObjectStore
@@ -25,6 +27,9 @@ MOST_SCHEDULES = 1_000
 
 #: Times that a change is tried again because others change the schedule too.
 _TRIES = 20
+
+#: Revisions up to this size are kept parsed, some hundreds of them.
+_REMEMBERED_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class Revision:
 
     def firings(self, after: int, most: int) -> list[tuple[int, int]]:
         """The firings after a moment, as pairs of fire time and due time."""
-        return next_firings(self.id, self.spec, self.created_at, after, most)
+        return list(islice(firings(self.id, self.spec, self.created_at, after), most))
 
     def to_json(self) -> bytes:
         entry = {name: value for name, value in vars(self).items() if name != "spec"}
@@ -53,9 +58,15 @@ class Revision:
 
     @classmethod
     def from_json(cls, data: bytes) -> Revision:
-        entry = orjson.loads(data)
-        spec = ScheduleSpec.model_validate_json(orjson.dumps(entry.pop("spec")))
-        return cls(**entry, spec=spec)
+        # Most are read again at each look; large ones are not worth their room.
+        return _parsed(data) if len(data) <= _REMEMBERED_BYTES else _parsed.__wrapped__(data)
+
+
+@lru_cache(maxsize=512)
+def _parsed(data: bytes) -> Revision:
+    entry = orjson.loads(data)
+    spec = ScheduleSpec.model_validate_json(orjson.dumps(entry.pop("spec")))
+    return Revision(**entry, spec=spec)
 
 
 class ScheduleBook:
@@ -124,8 +135,8 @@ class ScheduleBook:
         Args:
             tenant: whose it is.
             schedule_id: which.
-            decide: given the newest revision, what it is to be, or None to leave it. Asked again where somebody else was
-                quicker.
+            decide: given the newest revision, what it is to be, or None to leave it. Asked again where somebody else
+                was quicker.
 
         Raises:
             NotFound: there is no such schedule.
@@ -147,14 +158,27 @@ class ScheduleBook:
                 return wanted
         raise Unavailable(f"{schedule_id} is being changed by many at once")
 
-    def revise(self, tenant: str, schedule_id: str, spec: ScheduleSpec, now: int) -> Revision:
-        """Give a schedule another spec. Another timing counts from ``now`` on (ms).
+    def revise(
+        self,
+        tenant: str,
+        schedule_id: str,
+        now: int,
+        changed: Callable[[ScheduleSpec], ScheduleSpec],
+    ) -> Revision:
+        """Give a schedule another spec.
+
+        Args:
+            tenant: whose it is.
+            schedule_id: which.
+            now: another timing counts from here on, in ms.
+            changed: gives the new spec, from the newest.
 
         Raises:
             InvalidRequest: it would never fire.
         """
 
         def decide(newest: Revision) -> Revision | None:
+            spec = changed(newest.spec)
             if spec == newest.spec:
                 return None
             moved = any(getattr(spec, one) != getattr(newest.spec, one) for one in TIMING_FIELDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -26,7 +27,7 @@ def decisions(world: World, schedule: Revision) -> list[str]:
 
 
 def statuses(world: World, schedule: Revision) -> list[str | None]:
-    return [end and end.status for _, end in world.runs(schedule.id)]
+    return [end.status if end else None for _, end in world.runs(schedule.id)]
 
 
 def outage(world: World, until: int) -> None:
@@ -56,7 +57,7 @@ def test_missed_firings_are_all_made_up_for_one_after_another(world: World) -> N
     world.run_to(START + 6 * HOUR + 40 * MINUTE)
     assert decisions(world, schedule)[:5] == ["fire"] * 5
     begun = sorted(job.at for job in world.jobs.values())
-    gaps = [two - one for one, two in zip(begun, begun[1:], strict=False)]
+    gaps = [two - one for one, two in pairwise(begun)]
     assert min(gaps) >= 10 * MINUTE
 
 
@@ -112,7 +113,7 @@ def test_a_firing_waits_for_the_run_before_it(world: World) -> None:
     world.run_to(START + 8 * HOUR)
     assert statuses(world, schedule) == ["completed"] * 3
     begun = sorted(job.at for job in world.jobs.values())
-    assert min(two - one for one, two in zip(begun, begun[1:], strict=False)) >= 100 * MINUTE
+    assert min(two - one for one, two in pairwise(begun)) >= 100 * MINUTE
 
 
 def test_not_more_than_ten_wait(world: World) -> None:
@@ -247,7 +248,7 @@ def test_another_timing_counts_from_the_change(world: World) -> None:
     schedule = world.schedule(cron="0 * * * *")
     world.run_to(START + 2 * HOUR + MINUTE)
     spec = ScheduleSpec.model_validate({"cron": "30 * * * *", "job": JOB})
-    world.book.revise(TENANT, schedule.id, spec, world.now)
+    world.book.revise(TENANT, schedule.id, world.now, lambda _: spec)
     world.run_to(START + 4 * HOUR)
     fired = [(run.fire_at - START) / HOUR for run, _ in world.runs(schedule.id)]
     assert fired == [1, 2, 2.5, 3.5]

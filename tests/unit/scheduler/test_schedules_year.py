@@ -1,7 +1,7 @@
 """A year of 200 schedules in 20 time zones, with two schedulers that are killed, stalled and restarted at random.
 
-Each due firing is decided once: made, or accounted for by its policy. What is expected is computed here, date by date, and
-not by what is tested.
+Each due firing is decided once: made, or accounted for by its policy. What is expected is computed here, date by date,
+and not by what is tested.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ END = START + 366 * DAY
 SKEWS = (30_000, -30_000)
 
 #: What a decision may take when a scheduler is there: the skew, a stall, and a look under way elsewhere.
-THERE = 2 * MINUTE - 30_000
+THERE = 5 * MINUTE
 
 
 class Year:
@@ -63,9 +63,9 @@ class Year:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.world = World(START)
-        self.world.seconds = lambda: self.random.choice([0, 0, 0, 20.0, 400.0])
+        self.world.seconds = lambda: self.random.choice([0.0] * 12 + [20.0, 300.0])
         self.world.outcomes = lambda: self.random.choices(
-            [[Status.COMPLETED], [Status.FAILED, Status.COMPLETED], [Status.FAILED]], [30, 2, 1]
+            [[Status.COMPLETED], [Status.FAILED, Status.COMPLETED], [Status.FAILED]], [60, 2, 1]
         )[0]
         self.hub = greenlet.getcurrent()
         self.actors: list[greenlet | None] = [None, None]
@@ -111,7 +111,7 @@ class Year:
             due = world.turns.first()
             stalled = any(actor is not None and not actor.dead for actor in self.actors)
             # A stall ends while time goes on; otherwise nothing happens before it is somebody's turn.
-            pause = self.random.randrange(15_000) if stalled else 1_000
+            pause = self.random.choice([2_000, 10_000, 90_000]) if stalled else 1_000
             world.now = max(world.now + pause, (due or END) - 30_000 if not stalled else 0)
             for begin, end in self.outages:
                 if begin <= world.now < end:
@@ -126,7 +126,7 @@ class Year:
 
     def absent(self, moment: int) -> bool:
         """Whether nobody was there for a firing due then in time."""
-        return any(begin - 3 * MINUTE <= moment < end for begin, end in self.outages)
+        return any(begin - 6 * MINUTE <= moment < end for begin, end in self.outages)
 
 
 def wall(day: date, hour: int, minute: int, zone: ZoneInfo) -> int:
@@ -157,7 +157,7 @@ def make(year: Year) -> list[tuple[Revision, list[int]]]:
         hour, minute = year.random.choice([0, 1, 2, 2, 3, 12]), year.random.choice([0, 15, 30, 45])
         fields: dict[str, Any] = {"timezone": place}
         sort = number % 10
-        if sort < 2:
+        if number < 20:
             fields["cron"] = f"{minute} {hour} * * *"
             wanted = {wall(day, hour, minute, zone) for day in days()}
         elif sort < 6:
@@ -171,7 +171,7 @@ def make(year: Year) -> list[tuple[Revision, list[int]]]:
             fields["cron"] = f"{minute} {hour} 29 2 *"
             wanted = {wall(date(2028, 2, 29), hour, minute, zone)}
         else:
-            step = year.random.choice([11, 25, 100]) * HOUR
+            step = year.random.choice([50, 100, 400]) * HOUR
             fields["every"] = step // 1000
             wanted = set(range(START + step, END + DAY, step))
         schedule = year.world.schedule(
@@ -199,11 +199,11 @@ def check(year: Year, schedule: Revision, wanted: list[int]) -> Counter[str]:
             assert_one_job(year, run, end)
         if not year.absent(run.due_at):
             assert run.decision is not Decision.MISSED
-            assert run.late == (late > 2 * MINUTE)
-            assert late <= THERE + 3 * MINUTE
+            assert not run.late
+            assert late <= THERE
         if run.decision is Decision.MISSED:
             window = schedule.spec.missed_window_seconds * 1000
-            assert late > 2 * MINUTE
+            assert late > THERE
             if schedule.spec.missed == "run_all":
                 assert late > window
         if run.late:
@@ -242,4 +242,5 @@ def test_every_firing_of_a_year_is_made_once_or_accounted_for() -> None:
         f"{sum(counts.values())} firings: {dict(counts)}; {year.deaths} deaths, {year.stalls} stalls, "
         f"{repeated} jobs submitted more than once"
     )
-    assert min(counts["fire"], counts["late"], counts["missed"], year.deaths, repeated) > 10
+    assert min(counts["fire"], counts["late"], counts["missed"], year.deaths) > 100
+    assert repeated, "no two were ever at the same firing: the test shows too little"
