@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -110,12 +110,34 @@ class Timing:
             count += 1
 
     def _cron(self, moment: int) -> Iterator[int]:
-        begin = datetime.fromtimestamp(moment / 1000, zone(self.timezone))
-        last = moment
-        for found in CronSim(self.cron or "", begin):
-            time = int(found.timestamp()) * 1000
+        expression = self.cron or ""
+        last = datetime.fromtimestamp(moment / 1000, zone(self.timezone))
+        shown = any(part.startswith("*") for part in expression.split()[:2])
+        for found in CronSim(expression, last):
             # Times of day that fall into a gap come together after it; and the library, which counts such times
             # without an offset, may begin before a moment in an hour that comes twice.
-            if time > last:
-                last = time
-                yield time
+            if found.timestamp() <= last.timestamp():
+                continue
+            if shown:
+                yield from _leapt_over(expression, last, found)
+            last = found
+            yield int(found.timestamp()) * 1000
+
+
+#: How far a leap of the library over a change of the clock may reach.
+_LEAP = timedelta(hours=3)
+
+
+def _leapt_over(expression: str, last: datetime, found: datetime) -> Iterator[int]:
+    """Times between two firings that the library leaps over where a clock changes by half an hour, in ms.
+
+    It counts the minutes to the next firing by the clock of before (Lord Howe Island is the one place in use).
+    """
+    before, after = last.utcoffset(), found.utcoffset()
+    if before is None or after is None or not (after - before) % timedelta(hours=1):
+        return
+    moment = max(last.astimezone(UTC), found.astimezone(UTC) - _LEAP).replace(second=0)
+    while (moment := moment + timedelta(minutes=1)) < found.astimezone(UTC):
+        wall = moment.astimezone(found.tzinfo).replace(tzinfo=None, fold=0, microsecond=0)
+        if next(CronSim(expression, wall - timedelta(seconds=1))) == wall:
+            yield int(moment.timestamp()) * 1000
