@@ -63,7 +63,7 @@ class Year:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.world = World(START)
-        self.world.seconds = lambda: self.random.choice([0.0] * 12 + [20.0, 300.0])
+        self.world.seconds = lambda: self.random.choice([0.0] * 20 + [20.0, 300.0])
         self.world.outcomes = lambda: self.random.choices(
             [[Status.COMPLETED], [Status.FAILED, Status.COMPLETED], [Status.FAILED]], [60, 2, 1]
         )[0]
@@ -158,9 +158,10 @@ def make(year: Year) -> list[tuple[Revision, list[int]]]:
         fields: dict[str, Any] = {"timezone": place}
         sort = number % 10
         if number < 20:
-            fields["cron"] = f"{minute} {hour} * * *"
-            wanted = {wall(day, hour, minute, zone) for day in days()}
-        elif sort < 6:
+            # Clocks change on Sundays and Fridays.
+            fields["cron"] = f"{minute} {hour} * * 0,1,FRI"
+            wanted = {wall(day, hour, minute, zone) for day in days() if day.weekday() in (0, 4, 6)}
+        elif sort < 5:
             fields["cron"] = f"{minute} {hour} * * 0"
             wanted = {wall(day, hour, minute, zone) for day in days() if day.weekday() == 6}
         elif sort < 8:
@@ -171,7 +172,7 @@ def make(year: Year) -> list[tuple[Revision, list[int]]]:
             fields["cron"] = f"{minute} {hour} 29 2 *"
             wanted = {wall(date(2028, 2, 29), hour, minute, zone)}
         else:
-            step = year.random.choice([50, 100, 400]) * HOUR
+            step = year.random.choice([100, 400]) * HOUR
             fields["every"] = step // 1000
             wanted = set(range(START + step, END + DAY, step))
         schedule = year.world.schedule(
@@ -242,5 +243,5 @@ def test_every_firing_of_a_year_is_made_once_or_accounted_for() -> None:
         f"{sum(counts.values())} firings: {dict(counts)}; {year.deaths} deaths, {year.stalls} stalls, "
         f"{repeated} jobs submitted more than once"
     )
-    assert min(counts["fire"], counts["late"], counts["missed"], year.deaths) > 100
+    assert min(counts["fire"], counts["late"], counts["missed"], year.deaths) > 50
     assert repeated, "no two were ever at the same firing: the test shows too little"
