@@ -122,12 +122,13 @@ def change(schedule_id: str, body: ScheduleChange) -> Response:
     Another timing counts from now on. What was due before is decided first, by what the schedule was until now.
     """
     at, tenant = services(), caller().tenant
-    if body.job is not None:
-        _check_job(tenant, body.job)
     now = _settle(tenant, schedule_id)
 
     def changed(spec: ScheduleSpec) -> ScheduleSpec:
-        return validate(ScheduleSpec, orjson.dumps(spec.patched(body.changes())))
+        new = validate(ScheduleSpec, orjson.dumps(spec.patched(body.changes())))
+        if new.job != spec.job:
+            _check_job(tenant, new.job)
+        return new
 
     return json_response(_shown(at.schedules.revise(tenant, schedule_id, now, changed)))
 

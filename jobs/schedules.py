@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice, takewhile
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from jobs.spec import JobSpec
 from jobs.timing import CRON_PATTERN, MOST_CRON, Timing, check_cron, parse_moment, zone
@@ -40,8 +40,16 @@ class Overlap(StrEnum):
     CANCEL_PREVIOUS = "cancel_previous"  #: that run is cancelled
 
 
+def _whole(value: Any) -> Any:
+    # In JSON Schema 10.0 is an integer too, and some clients write it so.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_WHOLE = BeforeValidator(_whole)
+
+
 class ScheduleFields(BaseModel):
-    """What may be said of a schedule, each by itself."""
+    """What may be said of a schedule, by the form of each field."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -55,10 +63,8 @@ class ScheduleFields(BaseModel):
         description="Five fields: minute, hour, day of the month, month, day of the week. Either this or `every`.",
         examples=["30 2 * * *"],
     )
-    every: int | None = Field(
+    every: Annotated[int, Field(ge=60, le=366 * _DAY), _WHOLE] | None = Field(
         default=None,
-        ge=60,
-        le=366 * _DAY,
         description="Seconds between two firings, at least 60, counted from `starts_at` or else from when the schedule "
         "was made.",
         examples=[None],
@@ -83,10 +89,8 @@ class ScheduleFields(BaseModel):
         description="No firing from this moment on.",
         examples=["2036-11-02T22:00:00Z"],
     )
-    jitter_seconds: int = Field(
+    jitter_seconds: Annotated[int, Field(ge=0, le=3600), _WHOLE] = Field(
         default=0,
-        ge=0,
-        le=3600,
         description="Each firing is made up to so many seconds later, always the same for the same firing.",
     )
     missed: Annotated[Missed, Field(strict=False)] = Field(
@@ -94,10 +98,8 @@ class ScheduleFields(BaseModel):
         description="What becomes of firings that were missed because no scheduler ran: `run_once` makes up for the "
         "newest, `run_all` for each, one after another, `skip` for none.",
     )
-    missed_window_seconds: int = Field(
+    missed_window_seconds: Annotated[int, Field(ge=300, le=31 * _DAY), _WHOLE] = Field(
         default=_DAY,
-        ge=300,
-        le=31 * _DAY,
         description="Firings missed longer ago than this are never made up for.",
     )
     overlap: Annotated[Overlap, Field(strict=False)] = Field(
@@ -105,27 +107,27 @@ class ScheduleFields(BaseModel):
         description="What becomes of a firing while an earlier run has not ended: `skip` leaves it out, `queue` lets "
         "it wait, `cancel_previous` cancels that run.",
     )
-    retries: int = Field(
+    retries: Annotated[int, Field(ge=0, le=10), _WHOLE] = Field(
         default=0,
-        ge=0,
-        le=10,
         description="How often a run that failed or expired is tried again, as `POST /v1/jobs/{job_id}/retry` does.",
     )
-    pause_after_failures: int | None = Field(
+    pause_after_failures: Annotated[int, Field(ge=1, le=100), _WHOLE] | None = Field(
         default=None,
-        ge=1,
-        le=100,
         description="Pause the schedule after so many failed runs in a row; null: never.",
         examples=[3],
     )
-    complete_within_seconds: int | None = Field(
+    complete_within_seconds: Annotated[int, Field(ge=60, le=31 * _DAY), _WHOLE] | None = Field(
         default=None,
-        ge=60,
-        le=31 * _DAY,
         description="Time after a firing in which its run should have completed; the schedule counts as late after it. "
         "Null: until the next firing.",
         examples=[21_600],
     )
+
+
+class ScheduleSpec(ScheduleFields):
+    """A schedule as it was asked for: the body of ``POST /v1/schedules``."""
+
+    job: JobSpec = Field(description="The job that each firing submits.")
 
     @field_validator("timezone")
     @classmethod
@@ -146,12 +148,6 @@ class ScheduleFields(BaseModel):
         if value is not None:
             parse_moment(value)
         return value
-
-
-class ScheduleSpec(ScheduleFields):
-    """A schedule as it was asked for: the body of ``POST /v1/schedules``."""
-
-    job: JobSpec = Field(description="The job that each firing submits.")
 
     @model_validator(mode="after")
     def _whole(self) -> ScheduleSpec:
@@ -191,15 +187,16 @@ class ScheduleSpec(ScheduleFields):
 
 
 class ScheduleChange(ScheduleFields):
-    """The body of ``PATCH /v1/schedules/{schedule_id}``: fields that are to be others; what is left out stays."""
+    """The body of ``PATCH /v1/schedules/{schedule_id}``: fields that are to be others; what is left out stays.
 
-    job: JobSpec | None = Field(default=None, description="The job that each firing submits.")
+    Only its form is checked here: what the schedule is then is checked as a new one's is.
+    """
 
-    @model_validator(mode="after")
-    def _something(self) -> ScheduleChange:
-        if not self.model_fields_set:
-            raise ValueError("expected at least one field to change")
-        return self
+    job: dict[str, Any] | None = Field(
+        default=None,
+        description="The job that each firing submits, whole: the body of a submission.",
+        examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
+    )
 
     def changes(self) -> dict[str, Any]:
         """What was given."""

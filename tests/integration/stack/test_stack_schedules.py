@@ -85,7 +85,7 @@ def test_it_is_triggered_changed_paused_and_resumed(
 
 
 def test_what_it_may_not_be_is_refused(http: httpx.Client, schedule: Schedule) -> None:
-    bad = {
+    bad: dict[str, dict[str, Any]] = {
         "cron": {"cron": "61 * * * *", "job": JOB},
         "timezone": {"cron": YEARLY, "timezone": "../etc/passwd", "job": JOB},
         "ends_at": {"every": 60, "ends_at": "2020-01-01T00:00:00Z", "job": JOB},
@@ -95,8 +95,15 @@ def test_what_it_may_not_be_is_refused(http: httpx.Client, schedule: Schedule) -
     for field, body in bad.items():
         found = problem(http.post("/v1/schedules", json=body), 422, "invalid_request")
         assert found["errors"][0]["field"] == field
-    problem(http.patch(f"/v1/schedules/{schedule.id}", json={}), 422, "invalid_request")
-    problem(http.patch(f"/v1/schedules/{schedule.id}", json={"job": None}), 422, "invalid_request")
+    place = f"/v1/schedules/{schedule.id}"
+    for change in (
+        {"job": None},
+        {"cron": YEARLY},
+        {"timezone": "x"},
+        {"job": bad["job.kind"]["job"]},
+    ):
+        problem(http.patch(place, json=change), 422, "invalid_request")
+    assert http.patch(place, json={}).json()["revision"] == 0
     problem(http.post("/v1/schedules/x/trigger"), 404, "not_found")
 
 

@@ -78,8 +78,9 @@ def test_a_change_replaces_what_it_names() -> None:
     change = validate(ScheduleChange, b'{"cron": null, "every": 60}')
     after = validate(ScheduleSpec, orjson.dumps(before.patched(change.changes())))
     assert (after.cron, after.every, after.name, after.retries) == (None, 60, "a", 3)
-    with pytest.raises(InvalidRequest):
-        validate(ScheduleChange, b"{}")
+    assert before.patched(validate(ScheduleChange, b"{}").changes()) == before.model_dump(
+        mode="json"
+    )
 
 
 def test_a_secret_is_kept_and_not_shown() -> None:
