@@ -21,6 +21,7 @@ from api import (
     models,
     problems,
     results,
+    schedules,
     system,
     uploads,
     usage,
@@ -48,7 +49,20 @@ def create_app(services: Services) -> Flask:
     v1 = Blueprint("v1", __name__, url_prefix="/v1")
     v1.before_request(authenticate)
     v1.after_request(audit.note)
-    parts = (jobs, events, results, webhooks, files, uploads, models, keys, usage, audit, system)
+    parts = (
+        jobs,
+        events,
+        results,
+        webhooks,
+        schedules,
+        files,
+        uploads,
+        models,
+        keys,
+        usage,
+        audit,
+        system,
+    )
     for part in parts:
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)

@@ -37,6 +37,12 @@ ACTIONS: Mapping[str, str] = {
     "delete_alias": "alias.delete",
     "delete_version": "version.delete",
     "delete_model": "model.delete",
+    "create_schedule": "schedule.create",
+    "change_schedule": "schedule.change",
+    "delete_schedule": "schedule.delete",
+    "pause_schedule": "schedule.pause",
+    "resume_schedule": "schedule.resume",
+    "trigger_schedule": "schedule.trigger",
     "create_key": "key.create",
     "revoke_key": "key.revoke",
 }

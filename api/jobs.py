@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
-import orjson
 from flask import Blueprint, Response, request
 from pydantic import Field
 
 from api.conditional import asked, has_current, not_modified
-from api.models import resolve_model
 from api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, NOT_MODIFIED, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.jobs import JobPage, JobView
 from api.services import admitted, caller, services
 from api.snapshots import Snapshot, etag
-from jobs.errors import InvalidRequest, NotFound, TooLarge
+from jobs.errors import NotFound
 from jobs.ids import is_id
-from jobs.params import parse_params
 from jobs.record import JobRecord
-from jobs.s3uri import check_allowed
 from jobs.scopes import Scope
-from jobs.spec import MAX_INLINE_BYTES, JobSpec
+from jobs.spec import JobSpec
 from jobs.states import Status
-from jobs.training import TrainingKind
-from jobs.webhooks import check_target
 from storage.ledger import JobFilter
 from storage.ledger.jobs import record_of
-from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -84,68 +76,12 @@ def submit(body: JobSpec) -> Response:
     """
     at, tenant, spec = services(), caller().tenant, body
     key = idempotency_key()
-    kind = at.kinds.require(spec.kind)
-    params = parse_params(kind, spec.params)
-    if isinstance(kind, TrainingKind):
-        _check_files(kind.files(params), tenant)
-    model = resolve_model(kind, spec.model)
-    input_bytes = _check_input(spec, tenant)
-    _check_ways_out(spec, tenant)
-    record, new = at.submissions.submit(tenant, spec, model, key, input_bytes=input_bytes)
+    accepted = at.acceptance.accept(tenant, spec)
+    record, new = at.submissions.submit(
+        tenant, spec, accepted.model, key, input_bytes=accepted.input_bytes
+    )
     headers = {"Location": f"/v1/jobs/{record.id}", "ETag": etag(record)}
     return json_response(record.public(), 201 if new else 200, headers)
-
-
-def _check_input(spec: JobSpec, tenant: str) -> int | None:
-    """Refuse an input that cannot be read; its size in bytes, where that is known."""
-    at, given = services(), spec.input
-    if given.items is not None:
-        size = len(orjson.dumps(given.items))
-        if size > MAX_INLINE_BYTES:
-            raise TooLarge(
-                f"input.items has {size} bytes, the limit is {MAX_INLINE_BYTES}; upload a file instead"
-            )
-    elif given.file is not None:
-        try:
-            return at.files.get(tenant, given.file).bytes
-        except NotFound:
-            raise InvalidRequest.of("input.file", "no such file", given.file) from None
-    elif given.uri is not None:
-        check_allowed(
-            given.uri,
-            own_bucket=at.settings.s3_bucket,
-            allowed=allowed_prefixes(at.ledger, tenant, at.settings.s3_allowed_prefixes),
-            field="input.uri",
-        )
-    return None
-
-
-def _check_ways_out(spec: JobSpec, tenant: str) -> None:
-    """Refuse an output or a webhook that this installation would never serve."""
-    at = services()
-    settings = at.settings
-    if spec.output is not None:
-        check_allowed(
-            spec.output.uri,
-            own_bucket=settings.s3_bucket,
-            allowed=allowed_prefixes(at.ledger, tenant, settings.s3_allowed_prefixes),
-            field="output.uri",
-        )
-    if spec.webhook is not None:
-        check_target(
-            spec.webhook.url,
-            allow_http=settings.webhook_allow_http,
-            allowed=settings.webhook_networks,
-        )
-
-
-def _check_files(files: Mapping[str, str], tenant: str) -> None:
-    """Refuse a training that names files which are not there."""
-    for name, file_id in files.items():
-        try:
-            services().files.get(tenant, file_id)
-        except NotFound:
-            raise InvalidRequest.of(f"params.{name}", "no such file", file_id) from None
 
 
 @blueprint.get("/jobs/<job_id>")

@@ -36,6 +36,9 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: Headers of whoever passes on the request of somebody else.
 _PASSED_ON = ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP")
 
+#: Time after its turn after which a schedule counts as unattended, in ms.
+_UNATTENDED_MS = 120_000
+
 _MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -216,6 +219,22 @@ class _Everything:
         for (role, state), count in Counter(map(_state, self._ledger.workers.live())).items():
             workers.add_metric([role, state], count)
         yield workers
+        schedules = self._ledger.schedules.census(self._ledger.now() - _UNATTENDED_MS)
+        yield GaugeMetricFamily(
+            "textmill_schedules_waiting",
+            "Schedules that fire again or whose runs are followed.",
+            schedules.waiting,
+        )
+        yield GaugeMetricFamily(
+            "textmill_schedules_late",
+            "Schedules whose run has not completed when it should have.",
+            schedules.late,
+        )
+        yield GaugeMetricFamily(
+            "textmill_schedules_unattended",
+            "Schedules whose turn came over two minutes ago: no scheduler looks after them.",
+            schedules.unattended,
+        )
         yield GaugeMetricFamily(
             "textmill_redis_memory_share",
             "Share of maxmemory in use; 0 where there is no limit.",

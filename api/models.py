@@ -1,8 +1,7 @@
-"""``/v1/models``: the registry; and what a submission's model reference stands for."""
+"""``/v1/models``: the registry."""
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from flask import Blueprint, Response
@@ -22,83 +21,18 @@ from api.responses import json_response, page_response
 from api.schemas.jobs import JobView
 from api.schemas.models import AliasView, Deleted, ModelPage, ModelView
 from api.services import caller, services
-from jobs.errors import FieldError, Forbidden, InvalidRequest, NotFound, UnknownModel
-from jobs.kinds import Kind
-from jobs.modelref import ModelRef, Scheme
+from jobs.errors import Forbidden, InvalidRequest, NotFound
 from jobs.names import MODEL_NAME_PATTERN, is_model_name
-from jobs.s3uri import check_allowed
 from jobs.scopes import Scope
 from jobs.spec import InputSpec, JobSpec
 from jobs.tenants import SHARED_TENANT
-from jobs.training import TrainingKind
 from storage.registry import ModelVersion
 from storage.removal import Removal
-from storage.tenants import allowed_prefixes
 
 blueprint = Blueprint("models", __name__)
 
 #: The kind of job that brings a model into the registry.
 IMPORT_KIND = "import_model"
-
-
-def resolve_model(kind: Kind, text: str | None) -> dict[str, Any] | None:
-    """What a submission's model reference stands for now, with the version pinned.
-
-    Raises:
-        InvalidRequest: the kind needs a model and none was given, or the other way round; or it is no reference.
-        UnknownModel: there is no such model, as far as can be told without asking a hub.
-    """
-    if not kind.needs_model:
-        if text is not None:
-            raise InvalidRequest.of("model", f"kind {kind.name} takes no model", text)
-        return None
-    if text is None:
-        raise InvalidRequest.of("model", f"kind {kind.name} needs a model")
-    ref = ModelRef.parse(text)
-    if ref.scheme is Scheme.SCRATCH and not isinstance(kind, TrainingKind):
-        reason = (
-            f"scratch: stands for a new model, which kind {kind.name} cannot use; train it first"
-        )
-        raise InvalidRequest.of("model", reason, text)
-    if ref.scheme is Scheme.REGISTRY:
-        try:
-            owner, found = services().registry.find(caller().tenant, ref.location, ref.revision)
-        except NotFound as error:
-            raise _unknown(text, error.detail) from None
-        pinned = ModelRef(Scheme.REGISTRY, found.name, found.version)
-        return {
-            "ref": str(pinned),
-            "name": found.name,
-            "version": found.version,
-            "owner": owner,
-            "asked": text,
-        }
-    _check_reachable(ref, text)
-    return {"ref": str(ref), "asked": text}
-
-
-def _check_reachable(ref: ModelRef, text: str) -> None:
-    at = services()
-    settings = at.settings
-    if ref.scheme is Scheme.PKG:
-        spec = importlib.util.find_spec(ref.location)
-        if spec is None or not spec.submodule_search_locations:
-            raise _unknown(text, f"no package {ref.location} is installed on the server")
-    if ref.scheme is Scheme.FILE and not settings.allow_file_models:
-        raise InvalidRequest.of("model", "file: models are off on this server", text)
-    if ref.scheme is Scheme.S3:
-        check_allowed(
-            str(ref) + "/",
-            own_bucket=settings.s3_bucket,
-            allowed=allowed_prefixes(at.ledger, caller().tenant, settings.s3_allowed_prefixes),
-            field="model",
-        )
-
-
-def _unknown(text: str, reason: str) -> UnknownModel:
-    return UnknownModel(
-        f"model: {reason}", fields=[FieldError(field="model", reason=reason, value=text)]
-    )
 
 
 class ImportBody(BaseModel):
@@ -160,7 +94,8 @@ def import_model(body: ImportBody) -> Response:
         params={"name": body.name},
         input=InputSpec(items=[{"text": body.ref}]),
     )
-    model = resolve_model(at.kinds.require(IMPORT_KIND), body.ref)
+    kind = at.kinds.require(IMPORT_KIND)
+    model = at.acceptance.resolve_model(caller().tenant, kind, body.ref)
     record, new = at.submissions.submit(caller().tenant, spec, model, idempotency_key())
     return json_response(
         record.public(), 201 if new else 200, {"Location": f"/v1/jobs/{record.id}"}

@@ -23,7 +23,7 @@ from jobs.names import MODEL_NAME_PATTERN
 from jobs.spec import JobSpec
 
 #: The methods that are documented; Flask adds the others by itself.
-_METHODS = ("get", "put", "post", "delete")
+_METHODS = ("get", "put", "post", "patch", "delete")
 
 #: What the parts of paths stand for: description and example.
 PATH_PARTS: Mapping[str, tuple[str, str]] = {
@@ -31,6 +31,7 @@ PATH_PARTS: Mapping[str, tuple[str, str]] = {
     "file_id": ("Id of a file.", "file_01k5b3w7m3v9q8z2c4x6t1n0ra"),
     "upload_id": ("Id of an upload.", "upload_01k5b3w7m3v9q8z2c4x6t1n0ra"),
     "number": ("Number of a part, from 1.", "1"),
+    "schedule_id": ("Id of a schedule.", "schedule_01k5b3w7m3v9q8z2c4x6t1n0ra"),
     "key_id": ("Id of an API key.", "key_01k5b3w7m3v9q8z2c4x6t1n0ra"),
     "delivery_id": ("Id of a delivery.", "job_01k5b3w7m3v9q8z2c4x6t1n0ra:1:completed"),
     "name": ("Name of a model.", "tickets"),
@@ -40,6 +41,7 @@ PATH_PARTS: Mapping[str, tuple[str, str]] = {
 
 TAGS: Mapping[str, str] = {
     "jobs": "Submit bulk jobs, follow them, fetch what they made.",
+    "schedules": "Submit jobs by the clock.",
     "files": "Upload what jobs read.",
     "models": "The registry: models, versions and aliases.",
     "keys": "API keys of the caller's tenant, and its audit log.",

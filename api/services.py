@@ -12,9 +12,11 @@ from api.changes import ChangeHub
 from api.snapshots import Snapshots
 from jobs.kinds import KindRegistry
 from jobs.settings import Settings
+from storage.acceptance import Acceptance
 from storage.audit import AuditLog
 from storage.broker import Broker
 from storage.files import FileTable
+from storage.firing import Firings
 from storage.grouped import GroupedReads
 from storage.installation import Installation
 from storage.joining import Joining
@@ -23,6 +25,7 @@ from storage.ledger import Ledger, Told
 from storage.ledger.events import Position
 from storage.objects import ObjectStore
 from storage.registry import Registry
+from storage.schedules import ScheduleBook
 from storage.submission import Submissions
 from storage.tenants import TenantTable
 from storage.uploads import UploadTable
@@ -92,8 +95,20 @@ class Services:
         return Registry(self.store)
 
     @cached_property
+    def acceptance(self) -> Acceptance:
+        return Acceptance(self.settings, self.kinds, self.store, self.ledger)
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(self.store, self.ledger, self.broker, self.installation)
+
+    @cached_property
+    def schedules(self) -> ScheduleBook:
+        return ScheduleBook(self.store, self.ledger)
+
+    @cached_property
+    def firings(self) -> Firings:
+        return Firings(self.store, self.ledger, self.submissions, self.acceptance)
 
 
 def services() -> Services:

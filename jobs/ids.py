@@ -15,7 +15,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: What follows the kind in an id: 26 of these digits.
 ID_PATTERN = "[0-9a-hjkmnp-tv-z]{26}"
 
-_ID = re.compile(f"(job|file|key|upload)_{ID_PATTERN}")
+_ID = re.compile(f"(job|file|key|upload|schedule)_{ID_PATTERN}")
 
 
 def _encode(number: int, length: int) -> str:
@@ -45,8 +45,15 @@ def idempotent_job_id(secret: bytes, tenant: str, idempotency_key: str) -> str:
     return f"job_{_encode(int.from_bytes(digest[:16]), 26)}"
 
 
+def idempotent_schedule_id(secret: bytes, tenant: str, idempotency_key: str) -> str:
+    """The schedule id that belongs to a tenant's ``Idempotency-Key``."""
+    made = idempotent_job_id(secret, tenant, f"schedule {idempotency_key}")
+    return f"schedule_{made.removeprefix('job_')}"
+
+
 def is_id(value: str, kind: str) -> bool:
-    """Whether ``value`` has the form of an id of this kind (``job``, ``file``, ``key`` or ``upload``)."""
+    """Whether ``value`` has the form of an id of this kind (``job``, ``file``, ``key``, ``upload`` or
+    ``schedule``)."""
     match = _ID.fullmatch(value)
     return match is not None and match[1] == kind
 

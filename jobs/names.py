@@ -255,6 +255,10 @@ class TenantNames:
         return f"{self.prefix}webhooks/{job_id}:"
 
     @property
+    def schedules(self) -> str:
+        return self.prefix + "schedules/"
+
+    @property
     def models(self) -> str:
         return self.prefix + "models/"
 
@@ -278,3 +282,70 @@ class TenantNames:
     def origins(self, name: str, version: str) -> str:
         """Folder of who published a version; beside the versions, for it is none of its files."""
         return f"{self.model(name)}origins/{version}/"
+
+
+#: Digits of a count or a time in ms, and the largest: names count down, so that a listing gives the newest first.
+_COUNT_DIGITS, _MOMENT_DIGITS = 12, 13
+_LAST_COUNT, _LAST_MOMENT = 10**_COUNT_DIGITS - 1, 10**_MOMENT_DIGITS - 1
+
+
+@dataclass(frozen=True)
+class ScheduleNames:
+    """Where the objects of one schedule lie."""
+
+    tenant: str
+    schedule_id: str
+
+    def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
+
+    @property
+    def prefix(self) -> str:
+        return f"tenants/{self.tenant}/schedules/{self.schedule_id}/"
+
+    @property
+    def revisions(self) -> str:
+        """Folder of what was asked of it, newest first."""
+        return self.prefix + "revisions/"
+
+    def revision(self, number: int) -> str:
+        return f"{self.revisions}{_LAST_COUNT - number:0{_COUNT_DIGITS}d}.json"
+
+    @property
+    def runs(self) -> str:
+        """Folder of what was decided of each firing, newest first."""
+        return self.prefix + "runs/"
+
+    @property
+    def open(self) -> str:
+        """Folder of empty objects, named as runs are: those that may not have ended."""
+        return self.prefix + "open/"
+
+    @property
+    def ends(self) -> str:
+        """Folder of how runs ended; the status is part of the name."""
+        return self.prefix + "ends/"
+
+    def run(self, run_id: str) -> str:
+        return self.runs + run_key(run_id)
+
+    def opened(self, run_id: str) -> str:
+        return self.open + run_key(run_id)
+
+    def end(self, run_id: str, status: str) -> str:
+        return f"{self.ends}{run_key(run_id)}.{status}"
+
+
+def run_key(run_id: str) -> str:
+    """The last part of the names of a run's objects. A run's id is its time in ms, with an ``m`` where it was made by
+    hand."""
+    digits = run_id.removesuffix("m")
+    return f"{_LAST_MOMENT - int(digits):0{_MOMENT_DIGITS}d}{'.m' if run_id.endswith('m') else ''}"
+
+
+def run_id_of(key: str) -> tuple[str, str | None]:
+    """The inverse of :func:`run_key`: a run's id, and the status behind it in the name of an end."""
+    digits, *rest = key.split(".")
+    manual = rest[:1] == ["m"]
+    status = rest[-1] if rest[1 if manual else 0 :] else None
+    return f"{_LAST_MOMENT - int(digits)}{'m' if manual else ''}", status

@@ -1,4 +1,5 @@
-"""A time-ordered index of what was asked for: submissions, cancels, retries, deletions, keys, tenants, events again.
+"""A time-ordered index of what was asked for: submissions, cancels, retries, deletions, keys, tenants,
+schedules, events again.
 
 Redis may forget its last second, and with it entries that were acknowledged. The objects that hold what was asked for
 are never lost, but nobody could list all jobs of all tenants each minute. So each change of intent also leaves an
@@ -27,6 +28,7 @@ class Act(StrEnum):
     DELETE = "delete"
     KEY = "key"  #: a key was made or revoked
     RESEND = "resend"  #: an event is to be told again
+    SCHEDULE = "schedule"  #: a schedule was made, changed or deleted
     TENANT = "tenant"  #: a tenant's record was made or changed
 
 
@@ -36,7 +38,7 @@ class Intent:
 
     at: int  #: ms
     tenant: str
-    subject: str  #: id of the job, key or delivery, name of the tenant
+    subject: str  #: id of the job, key, delivery or schedule, name of the tenant
     act: Act
 
     @property

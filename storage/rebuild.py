@@ -1,4 +1,4 @@
-"""The whole ledger from the store: after Redis was lost, jobs, keys and tenants are back and finished work is kept."""
+"""The whole ledger from the store: after Redis was lost, jobs, keys, tenants and schedules are back, work is kept."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from storage.ledger import Ledger, new_epoch
 from storage.ledger.restoring import REBUILD_MS
 from storage.objects import ObjectStore
 from storage.restore import restore_job
+from storage.schedules import ScheduleBook
 from storage.tenants import TenantTable, tenants
 from storage.usage import UsageBook
 
@@ -81,15 +82,17 @@ def rebuild(
         ledger.restoring.clear(token)
         keys = 0
         jobs: Counter[str] = Counter()
-        ring, records, usage = (
+        ring, records, usage, schedules = (
             KeyRing(store, ledger),
             TenantTable(store, ledger),
             UsageBook(store, ledger),
+            ScheduleBook(store, ledger),
         )
         ledger.accounts.publish_defaults()
         for tenant in tenants(store):
             records.restore(tenant)
             usage.restore(tenant)
+            schedules.restore(tenant, token)
             for key in ring.list(tenant):
                 ring.restore(key)
                 keys += 1

@@ -16,6 +16,7 @@ from storage.keys import KeyRing
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.restore import restore_job
+from storage.schedules import ScheduleBook
 from storage.submission import newest_retry, remove_objects
 from storage.tenants import TenantTable
 from storage.webhooks import Resending
@@ -36,6 +37,7 @@ class Replay:
         self._keys = KeyRing(store, ledger)
         self._resending = Resending(store, ledger)
         self._tenants = TenantTable(store, ledger)
+        self._schedules = ScheduleBook(store, ledger)
 
     def replay(self, intents: Iterator[Intent]) -> int:
         """Make the ledger follow intents, in order; how many it had not followed.
@@ -63,6 +65,7 @@ class Replay:
             Act.DELETE: self._delete,
             Act.KEY: lambda one: self._keys.refresh(one.tenant, one.subject),
             Act.RESEND: lambda one: self._resending.follow(one.tenant, one.subject),
+            Act.SCHEDULE: lambda one: self._schedules.refresh(one.tenant, one.subject),
             Act.TENANT: lambda one: self._tenants.refresh(one.tenant),
         }
         return followers[intent.act](intent)

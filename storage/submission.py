@@ -208,11 +208,14 @@ class Submissions:
                 ) from None
             raise
 
+    def id_of(self, tenant: str, idempotency_key: str) -> str:
+        """The id of the job that a submission with this key makes, or has made."""
+        return idempotent_job_id(self._installation.idempotency_secret, tenant, idempotency_key)
+
     def _job_id(self, tenant: str, idempotency_key: str | None) -> str:
         if idempotency_key is None:
             return new_id("job")
-        secret = self._installation.idempotency_secret
-        job_id = idempotent_job_id(secret, tenant, idempotency_key)
+        job_id = self.id_of(tenant, idempotency_key)
         if self._store.exists(TenantNames(tenant).deleted(job_id)):
             raise Conflict(
                 "the job of this Idempotency-Key was deleted; use a new key for a new job"
@@ -247,15 +250,22 @@ class Submissions:
                 raise Conflict(f"the job is {status} and cannot be cancelled any more")
         return self._ledger.jobs.get(tenant, job_id)
 
-    def retry(self, tenant: str, job_id: str) -> JobRecord:
+    def retry(self, tenant: str, job_id: str, *, attempts: int | None = None) -> JobRecord:
         """Try the rows of an ended job again that have no result: those that failed, and those never reached.
+
+        Args:
+            tenant: whose it is.
+            job_id: the job.
+            attempts: how many the caller knows of; None: whatever there were.
 
         Raises:
             NotFound: the tenant has no such job.
-            Conflict: it has not ended, or every row has a result.
+            Conflict: it has not ended, every row has a result, or somebody else tried it again meanwhile.
             QuotaExceeded: the tenant has no room for it.
         """
         record = self._ledger.jobs.get(tenant, job_id)
+        if attempts is not None and record.attempts != attempts:
+            raise Conflict("the job was tried again meanwhile")
         if not record.status.ended:
             raise Conflict(f"the job is {record.status}; only an ended job can be tried again")
         if record.status is Status.COMPLETED and record.failed == 0:

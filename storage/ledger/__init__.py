@@ -20,6 +20,7 @@ from storage.ledger.jobs import JobFilter, JobTable, NewJob
 from storage.ledger.pressure import Pressure
 from storage.ledger.ranges import Answer, Claim, CommittedPart, RangeTable, Swept
 from storage.ledger.restoring import Replaced, RestoredPart, RestoreTable
+from storage.ledger.schedules import DueSchedule, ScheduleCensus, ScheduleTable
 from storage.ledger.scripts import LedgerClient, ledger_faults
 from storage.ledger.training import TrainingTable
 from storage.ledger.webhooks import DueDelivery, WebhookTable
@@ -32,6 +33,7 @@ __all__ = [
     "Claim",
     "CommittedPart",
     "DueDelivery",
+    "DueSchedule",
     "EventTable",
     "JobEvent",
     "JobFilter",
@@ -42,6 +44,8 @@ __all__ = [
     "Replaced",
     "RestoreTable",
     "RestoredPart",
+    "ScheduleCensus",
+    "ScheduleTable",
     "Swept",
     "Told",
     "TrainingTable",
@@ -78,6 +82,7 @@ class Ledger:
         self.training = TrainingTable(client)
         self.workers = WorkerTable(client, now)
         self.restoring = RestoreTable(client, now)
+        self.schedules = ScheduleTable(client, now)
         self.webhooks = WebhookTable(client, now)
         self.pressure = Pressure(client)
 

@@ -31,6 +31,7 @@ _LEFTOVERS = (
     "active",
     "vtime",
     "webhooks*",
+    "schedules*",
 )
 
 _SCAN_COUNT = 1000

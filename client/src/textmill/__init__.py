@@ -34,6 +34,7 @@ from textmill.keys import Key, NewKey
 from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
+from textmill.schedules import Run, Schedule
 from textmill.training import Training
 from textmill.usage import DayUsage, Quota, TenantUsage, UsageCounts
 from textmill.version import __version__
@@ -74,6 +75,8 @@ __all__ = [
     "Quota",
     "RateLimited",
     "RetryPolicy",
+    "Run",
+    "Schedule",
     "TenantUsage",
     "Textmill",
     "TextmillError",

@@ -13,6 +13,7 @@ from textmill.jobs import Jobs
 from textmill.keys import Keys
 from textmill.registry import Models
 from textmill.retry import RetryPolicy
+from textmill.schedules import Schedules
 from textmill.transport import Transport
 from textmill.usage import TenantUsage, usage
 
@@ -66,6 +67,7 @@ class Textmill:
         self.kinds = Kinds(transport)
         self.workers = Workers(transport)
         self.keys = Keys(transport)
+        self.schedules = Schedules(transport)
 
     def healthy(self) -> Health:
         """Whether the server is alive."""

@@ -55,6 +55,11 @@
 --   webhooks              zset    tenants with deliveries that are to be attempted, by when one of them is due (ms)
 --   webhooks:<tenant>     zset    these deliveries of a tenant, by when they are due; a leased one by the lease's end
 --   webhooks.leases       hash    token of an attempt -> <tenant>/<delivery>
+--   schedules             zset    <tenant>/<schedule>, by when somebody is to look at it (ms); one that is looked at by
+--                                 the end of the lease
+--   schedules.leases      hash    such a schedule -> token of whoever looks at it
+--   schedules.late        hash    such a schedule, whose run has not completed in time -> since when (ms)
+--   tenant:<t>:schedules  hash    id of a schedule -> number of its newest revision
 --   keys:used             hash    API key -> when it was last used, to the minute (ms)
 --
 -- Each change of a record is published on the channel ledger:changes as '<id> <version>'. That is a hint and may be

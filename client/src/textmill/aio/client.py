@@ -10,6 +10,7 @@ from textmill.aio.catalog import AsyncKeys, AsyncKinds, AsyncWorkers
 from textmill.aio.files import AsyncFiles
 from textmill.aio.jobs import AsyncJobs
 from textmill.aio.models import AsyncModels
+from textmill.aio.schedules import AsyncSchedules
 from textmill.aio.transport import AsyncTransport
 from textmill.catalog import Health, health
 from textmill.client import DEFAULT_TIMEOUT
@@ -64,6 +65,7 @@ class AsyncTextmill:
         self.kinds = AsyncKinds(transport)
         self.workers = AsyncWorkers(transport)
         self.keys = AsyncKeys(transport)
+        self.schedules = AsyncSchedules(transport)
 
     async def healthy(self) -> Health:
         """Whether the server is alive."""

@@ -15,6 +15,7 @@ from textmill.cli import (
     jobs,
     models,
     outputs,
+    schedules,
     submit,
     system,
 )
@@ -59,6 +60,7 @@ for command in (
     evaluations.evaluation,
     files.files,
     models.models,
+    schedules.schedules,
     system.kinds,
     system.workers,
     account.usage,

@@ -1,0 +1,251 @@
+"""``/v1/schedules``: jobs that are submitted by the clock."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response
+from pydantic import Field
+
+from api.operations import IDEMPOTENCY_KEY, Answer, operation
+from api.requests import PageQuery, Query, WholeNumber, idempotency_key
+from api.responses import json_response, page_response
+from api.schemas.schedules import RunPage, RunView, SchedulePage, ScheduleView
+from api.services import caller, services
+from jobs.errors import FieldError, InvalidRequest, NotFound
+from jobs.ids import idempotent_schedule_id, is_id
+from jobs.params import validate
+from jobs.record import rfc3339
+from jobs.schedules import ScheduleChange, ScheduleSpec
+from jobs.scopes import Scope
+from jobs.spec import JobSpec
+from storage.runs import RunTable, public_run
+from storage.schedules import Revision
+
+blueprint = Blueprint("schedules", __name__)
+
+_LOCATION = {"Location": "Where the schedule is."}
+_SCHEDULE = Answer(description="The schedule.", model=ScheduleView)
+
+#: Next fire times that a schedule is shown with.
+_NEXT = 5
+
+
+class RunsQuery(Query):
+    """Which runs are listed."""
+
+    after: str | None = Field(
+        default=None,
+        max_length=14,
+        pattern=r"^[0-9]{1,13}m?$",
+        description="`next_after` of the page before.",
+        examples=["1793656800000"],
+    )
+    limit: WholeNumber = Field(default=20, ge=1, le=100, description="Most items of the page.")
+
+
+@blueprint.post("/schedules")
+@operation(
+    name="create_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    body=ScheduleSpec,
+    headers=[IDEMPOTENCY_KEY],
+    answers={
+        201: Answer(description="The new schedule.", model=ScheduleView, headers=_LOCATION),
+        200: Answer(
+            description="The schedule of an earlier request with this `Idempotency-Key`.",
+            model=ScheduleView,
+            headers=_LOCATION,
+        ),
+    },
+    problems=[409],
+)
+def create(body: ScheduleSpec) -> Response:
+    """Make a schedule.
+
+    Its job is checked as a submission is. A model's alias in it is looked up at each firing.
+    """
+    at, tenant, key = services(), caller().tenant, idempotency_key()
+    _check_job(tenant, body.job)
+    secret = at.installation.idempotency_secret
+    schedule_id = None if key is None else idempotent_schedule_id(secret, tenant, key)
+    made, new = at.schedules.create(tenant, body, schedule_id)
+    return json_response(
+        _shown(made), 201 if new else 200, {"Location": f"/v1/schedules/{made.id}"}
+    )
+
+
+@blueprint.get("/schedules")
+@operation(
+    name="list_schedules",
+    tag="schedules",
+    scope=Scope.JOBS_READ,
+    query=PageQuery,
+    answers={200: Answer(description="A page of schedules.", model=SchedulePage)},
+)
+def listing(query: PageQuery) -> Response:
+    """List schedules, by their ids."""
+    if query.after is not None and not is_id(query.after, "schedule"):
+        raise InvalidRequest.of("after", "expected the id of a schedule", query.after)
+    at, tenant = services(), caller().tenant
+    found, more = at.schedules.page(tenant, after=query.after, limit=query.limit)
+    late = at.ledger.schedules.late(tenant, [one.id for one in found])
+    return page_response([public_schedule(one, late.get(one.id)) for one in found], more)
+
+
+@blueprint.get("/schedules/<schedule_id>")
+@operation(
+    name="get_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_READ,
+    answers={200: _SCHEDULE},
+)
+def show(schedule_id: str) -> Response:
+    """Show a schedule, and when it fires next."""
+    return json_response(_shown(services().schedules.get(caller().tenant, schedule_id)))
+
+
+@blueprint.patch("/schedules/<schedule_id>")
+@operation(
+    name="change_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    body=ScheduleChange,
+    answers={200: _SCHEDULE},
+)
+def change(schedule_id: str, body: ScheduleChange) -> Response:
+    """Change a schedule: the fields that are given are replaced, the others stay.
+
+    Another timing counts from now on. What was due before is decided first, by what the schedule was until now.
+    """
+    at, tenant = services(), caller().tenant
+    now = _settle(tenant, schedule_id)
+
+    def changed(spec: ScheduleSpec) -> ScheduleSpec:
+        new = validate(ScheduleSpec, orjson.dumps(spec.patched(body.changes())))
+        if new.job != spec.job:
+            _check_job(tenant, new.job)
+        return new
+
+    return json_response(_shown(at.schedules.revise(tenant, schedule_id, now, changed)))
+
+
+@blueprint.delete("/schedules/<schedule_id>")
+@operation(
+    name="delete_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    answers={204: Answer(description="It is gone.")},
+)
+def delete(schedule_id: str) -> Response:
+    """Delete a schedule with its history. Its jobs stay."""
+    services().schedules.delete(caller().tenant, schedule_id)
+    return Response(status=204)
+
+
+@blueprint.post("/schedules/<schedule_id>/pause")
+@operation(
+    name="pause_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    answers={200: _SCHEDULE},
+)
+def pause(schedule_id: str) -> Response:
+    """Let a schedule fire no more until it is resumed. Its open runs go on."""
+    at, tenant = services(), caller().tenant
+    _settle(tenant, schedule_id)
+    made = at.schedules.pause(tenant, schedule_id, code="asked", message="paused on request")
+    return json_response(_shown(made))
+
+
+@blueprint.post("/schedules/<schedule_id>/resume")
+@operation(
+    name="resume_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    answers={200: _SCHEDULE},
+)
+def resume(schedule_id: str) -> Response:
+    """Let a paused schedule fire again.
+
+    What would have been due meanwhile is not made up for, and failures in a row are counted anew.
+    """
+    return json_response(_shown(services().schedules.resume(caller().tenant, schedule_id)))
+
+
+@blueprint.post("/schedules/<schedule_id>/trigger")
+@operation(
+    name="trigger_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    answers={200: Answer(description="The run.", model=RunView)},
+)
+def trigger(schedule_id: str) -> Response:
+    """Make a run now, also of a paused schedule and beside others. Each call makes one."""
+    run, end = services().firings.trigger(caller().tenant, schedule_id)
+    return json_response(public_run(run, end))
+
+
+@blueprint.get("/schedules/<schedule_id>/runs")
+@operation(
+    name="list_runs",
+    tag="schedules",
+    scope=Scope.JOBS_READ,
+    query=RunsQuery,
+    answers={200: Answer(description="A page of runs.", model=RunPage)},
+)
+def runs(schedule_id: str, query: RunsQuery) -> Response:
+    """List what became of each firing, newest first; those that were left out too."""
+    at, tenant = services(), caller().tenant
+    at.schedules.get(tenant, schedule_id)
+    table = RunTable(at.store, tenant, schedule_id)
+    marks = list(islice(table.marks(query.after), query.limit + 1))
+    found = [(table.get(mark.id), table.end_of(mark.id)) for mark in marks[: query.limit]]
+    shown = [public_run(run, end) for run, end in found if run is not None]
+    return page_response(shown, len(marks) > query.limit)
+
+
+def public_schedule(revision: Revision, late_since: int | None) -> dict[str, Any]:
+    """A schedule as the API shows it."""
+    after = max(revision.since, services().ledger.now())
+    coming = [] if revision.paused else revision.firings(after, _NEXT)
+    paused = revision.paused
+    return {
+        "object": "schedule",
+        "id": revision.id,
+        **revision.spec.public(),
+        "revision": revision.number,
+        "created_at": rfc3339(revision.created_at),
+        "changed_at": rfc3339(revision.changed_at),
+        "paused": None if paused is None else {**paused, "at": rfc3339(paused["at"])},
+        "late_since": rfc3339(late_since),
+        "next_fire_times": [rfc3339(fire_at) for fire_at, _ in coming],
+    }
+
+
+def _shown(revision: Revision) -> dict[str, Any]:
+    late = services().ledger.schedules.late(revision.tenant, [revision.id])
+    return public_schedule(revision, late.get(revision.id))
+
+
+def _settle(tenant: str, schedule_id: str) -> int:
+    """Decide what is due by now, before a change takes effect; the time from which it does."""
+    at = services()
+    now = at.ledger.now()
+    if not is_id(schedule_id, "schedule") or at.firings.look(tenant, schedule_id) is None:
+        raise NotFound("no such schedule")
+    return now
+
+
+def _check_job(tenant: str, job: JobSpec) -> None:
+    try:
+        services().acceptance.accept(tenant, job)
+    except InvalidRequest as error:
+        named = [
+            FieldError(field=f"job.{one.field}", reason=one.reason, value=one.value)
+            for one in error.fields
+        ]
+        raise type(error)(f"job.{error.detail}", fields=named) from None

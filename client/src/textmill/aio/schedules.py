@@ -1,0 +1,71 @@
+"""``tm.schedules``, to be awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from textmill import schedules
+from textmill.aio.paging import every
+from textmill.aio.transport import AsyncTransport
+from textmill.paging import MAX_PAGE, Page
+from textmill.schedules import Run, Schedule
+
+
+class AsyncSchedules:
+    """Jobs that are submitted by the clock; see :class:`textmill.schedules.Schedules`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(
+        self, *, job: Mapping[str, Any], idempotency_key: str | None = None, **fields: Any
+    ) -> Schedule:
+        """Make a schedule."""
+        return await self._transport.ask(
+            schedules.create_schedule({**fields, "job": job}, idempotency_key)
+        )
+
+    async def get(self, schedule_id: str) -> Schedule:
+        """One schedule as it is now."""
+        return await self._transport.ask(schedules.get_schedule(schedule_id))
+
+    async def page(self, *, after: str | None = None, limit: int | None = None) -> Page[Schedule]:
+        """One page of schedules."""
+        return await self._transport.ask(schedules.page_of_schedules(after=after, limit=limit))
+
+    def list(self) -> AsyncIterator[Schedule]:
+        """All schedules."""
+        return every(lambda after: self.page(after=after, limit=MAX_PAGE))
+
+    async def change(self, schedule_id: str, **fields: Any) -> Schedule:
+        """Change a schedule: these fields are replaced, the others stay."""
+        return await self._transport.ask(schedules.change_schedule(schedule_id, fields))
+
+    async def pause(self, schedule_id: str) -> Schedule:
+        """Let it fire no more until it is resumed."""
+        return await self._transport.ask(schedules.pause_schedule(schedule_id))
+
+    async def resume(self, schedule_id: str) -> Schedule:
+        """Let it fire again."""
+        return await self._transport.ask(schedules.resume_schedule(schedule_id))
+
+    async def trigger(self, schedule_id: str) -> Run:
+        """Make a run now, also of a paused schedule."""
+        return await self._transport.ask(schedules.trigger_schedule(schedule_id))
+
+    async def delete(self, schedule_id: str) -> None:
+        """Delete it with its history. Its jobs stay."""
+        await self._transport.send(schedules.delete_schedule(schedule_id))
+
+    async def page_of_runs(
+        self, schedule_id: str, *, after: str | None = None, limit: int | None = None
+    ) -> Page[Run]:
+        """One page of its runs, newest first."""
+        return await self._transport.ask(
+            schedules.page_of_runs(schedule_id, after=after, limit=limit)
+        )
+
+    def runs(self, schedule_id: str) -> AsyncIterator[Run]:
+        """What became of each firing, newest first; those that were left out too."""
+        return every(lambda after: self.page_of_runs(schedule_id, after=after, limit=MAX_PAGE))
