@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -51,9 +52,9 @@ class EmbeddedConfig(BaseModel):
     s3_ports: SeaweedPorts
 
     @classmethod
-    def new(cls) -> Self:
-        """Fresh random credentials and free ports."""
-        ports = free_ports(1 + _SEAWEED_PORTS)
+    def new(cls, avoid: Collection[int] = ()) -> Self:
+        """Fresh random credentials and free ports, none of them in ``avoid``."""
+        ports = free_ports(1 + _SEAWEED_PORTS, avoid=avoid)
         return cls(
             redis_password=secrets.token_hex(24),
             redis_port=ports[0],
@@ -82,18 +83,16 @@ class EmbeddedConfig(BaseModel):
                 f"{path} is damaged ({fields}): delete it, and the next start makes another; no data are lost"
             ) from error
 
-    def with_free_ports(self) -> Self:
-        """The same with other ports for those servers of which one port is taken now."""
-        changes: dict[str, object] = {}
-        if not is_free(self.redis_port):
-            changes["redis_port"] = free_ports(1)[0]
-        if not all(is_free(port) for port in _numbers(self.s3_ports)):
-            avoid = {self.redis_port, *changes.values(), *_numbers(self.s3_ports)}
-            numbers = free_ports(
-                _SEAWEED_PORTS, avoid=[port for port in avoid if isinstance(port, int)]
-            )
-            changes["s3_ports"] = _seaweed_ports(numbers)
-        return self.model_copy(update=changes)
+    def with_free_ports(self, avoid: Collection[int] = ()) -> Self:
+        """The same with other ports for those servers of which one port is taken now, or is in ``avoid``."""
+        redis_port, s3_ports = self.redis_port, self.s3_ports
+        taken = {*avoid, redis_port, *_numbers(s3_ports)}
+        if redis_port in avoid or not is_free(redis_port):
+            (redis_port,) = free_ports(1, avoid=taken)
+            taken.add(redis_port)
+        if any(port in avoid or not is_free(port) for port in _numbers(s3_ports)):
+            s3_ports = _seaweed_ports(free_ports(_SEAWEED_PORTS, avoid=taken))
+        return self.model_copy(update={"redis_port": redis_port, "s3_ports": s3_ports})
 
     def environment(self) -> dict[str, str]:
         """The ``TEXTMILL_*`` variables with which every role finds the servers so configured."""
@@ -120,8 +119,12 @@ class EmbeddedServices:
         self._lock: int | None = lock
 
     @classmethod
-    def prepare(cls, data_dir: Path) -> Self:
+    def prepare(cls, data_dir: Path, avoid: Collection[int] = ()) -> Self:
         """Lock ``data_dir``, made where it does not exist, and settle its credentials and ports.
+
+        Args:
+            data_dir: the folder.
+            avoid: ports that are free now, but will be somebody else's.
 
         Raises:
             FolderInUse: another process holds the folder.
@@ -135,7 +138,9 @@ class EmbeddedServices:
             known = EmbeddedConfig.load(path)
             if known is not None:
                 remove_sockets(known.s3_ports)  # of a stack that was killed
-            config = known.with_free_ports() if known is not None else EmbeddedConfig.new()
+            config = (
+                EmbeddedConfig.new(avoid) if known is None else known.with_free_ports(avoid)
+            )
             if config != known:
                 write_private(path, config.model_dump_json(indent=1) + "\n")
         except BaseException:

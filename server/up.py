@@ -63,7 +63,8 @@ class Stack:
     def __init__(self, options: StackOptions, announce: Callable[[Event], None]) -> None:
         self.data_dir = options.data_dir.resolve()
         self.port = _pick_port(options.port)
-        self.services = EmbeddedServices.prepare(self.data_dir)
+        # The API listens last: a store that had been given its port would answer in its place.
+        self.services = EmbeddedServices.prepare(self.data_dir, avoid=[self.port])
         self.environment = {
             **self.services.environment(),
             "TEXTMILL_DATA_DIR": str(self.data_dir),

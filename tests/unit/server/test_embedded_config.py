@@ -138,3 +138,15 @@ def test_a_private_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path:
         write_private(path, "\ud800")
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
     assert path.read_text() == "new"
+
+
+def test_a_port_that_is_promised_to_somebody_is_given_to_no_server(tmp_path: Path) -> None:
+    """It is free while this is asked, and belongs to the API, which listens last."""
+    with EmbeddedServices.prepare(tmp_path) as before:
+        store, redis = before.config.s3_ports.s3, before.config.redis_port
+    with EmbeddedServices.prepare(tmp_path, avoid=[store, redis]) as after:
+        config = after.config
+    given = {config.redis_port, *vars(config.s3_ports).values()}
+    assert len(given) == 9
+    assert not given & {store, redis}
+    assert config.redis_password == before.config.redis_password
