@@ -138,9 +138,7 @@ class EmbeddedServices:
             known = EmbeddedConfig.load(path)
             if known is not None:
                 remove_sockets(known.s3_ports)  # of a stack that was killed
-            config = (
-                EmbeddedConfig.new(avoid) if known is None else known.with_free_ports(avoid)
-            )
+            config = EmbeddedConfig.new(avoid) if known is None else known.with_free_ports(avoid)
             if config != known:
                 write_private(path, config.model_dump_json(indent=1) + "\n")
         except BaseException:
