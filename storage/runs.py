@@ -8,7 +8,7 @@ not have ended, ``ends`` says how they did.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -73,7 +73,7 @@ class RunMark:
     """What the name of an object tells of a run."""
 
     id: str
-    status: str | None = field(default=None)
+    status: str | None = None
 
     @property
     def fire_at(self) -> int:

@@ -25,7 +25,7 @@ from storage.objects import ObjectMissing, ObjectStore
 #: Schedules that a tenant may have.
 MOST_SCHEDULES = 1_000
 
-#: Times that a change is tried again because others change the schedule too.
+#: Times that a look or a change is tried again because others change the schedule too.
 _TRIES = 20
 
 #: Revisions up to this size are kept parsed, some hundreds of them.
@@ -226,15 +226,22 @@ class ScheduleBook:
     # --- showing -------------------------------------------------------------------------------------
 
     def newest(self, tenant: str, schedule_id: str) -> Revision | None:
-        """The newest revision of a schedule, which may be its deletion."""
+        """The newest revision of a schedule, which may be its deletion.
+
+        Raises:
+            Unavailable: the store lists what it does not have.
+        """
         folder = ScheduleNames(tenant, schedule_id).revisions
-        for found in self._store.list(folder):
+        for _ in range(_TRIES):
+            found = next(iter(self._store.list(folder)), None)
+            if found is None:
+                return None
             try:
                 return Revision.from_json(self._store.get(found.name))
             except ObjectMissing:
                 # It was deleted meanwhile, and a newer one says so.
-                return self.newest(tenant, schedule_id)
-        return None
+                continue
+        raise Unavailable(f"the newest revision of {schedule_id} cannot be read")
 
     def revision(self, tenant: str, schedule_id: str, number: int) -> Revision | None:
         """One of its revisions."""

@@ -32,7 +32,7 @@ _STOP_SECONDS = 5.0
 
 
 def run(settings: Settings) -> None:
-    """Sweep and deliver until SIGTERM or SIGINT."""
+    """Sweep, fire and deliver until SIGTERM or SIGINT."""
     # Half a core with thousands of jobs waiting, none of which is asked for by somebody who waits.
     stand_back(settings.worker_nice)
     connections = Connections.open(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from textmill import Schedule, Textmill
 #: Generous: a busy machine may take long for what is done in a second.
 SECONDS = 90.0
 
+GUIDE = Path(__file__).parents[3] / "docs/howto/schedules.md"
 JOB = {"kind": "echo", "input": {"items": [{"text": "a"}, {"text": "b"}]}}
 YEARLY = "0 0 1 1 *"
 
@@ -157,6 +159,21 @@ def test_the_command_does_all_of_it(stack: RunningStack, tmp_path: Path) -> None
     assert "triggered" in run("trigger", made["id"])
     assert "triggered" in run("runs", made["id"])
     assert "Deleted" in run("delete", made["id"])
+
+
+def test_the_guides_commands_run_as_they_stand(stack: RunningStack, tmp_path: Path) -> None:
+    """Only the job is another: the guide's needs a model and a corpus."""
+    lines = GUIDE.read_text("utf-8").splitlines()
+    commands = [shlex.split(one, comments=True) for one in lines if one.startswith("textmill ")]
+    assert len(commands) == 8
+    (tmp_path / "job.json").write_text(json.dumps(JOB))
+    made = json.loads(textmill(stack, *commands[0][1:], "--json", cwd=tmp_path).stdout)
+    assert (made["cron"], made["timezone"]) == ("30 2 * * *", "Europe/Berlin")
+    for words in commands[1:]:
+        told = [made["id"] if word == "SCHEDULE" else word for word in words[1:]]
+        assert textmill(stack, *told, cwd=tmp_path).stdout
+    assert commands[-1][2] == "delete"
+    assert made["id"] not in textmill(stack, "schedules", "list", cwd=tmp_path).stdout
 
 
 def test_when_redis_is_lost_schedules_are_back(
