@@ -14,6 +14,7 @@ from jobs.errors import Unavailable
 from jobs.ranges import RowRange
 from jobs.settings import Settings
 from storage.ledger import Answer, DueDelivery, JobFilter, Replaced
+from storage.ledger.schedules import DueSchedule
 from storage.ledger.scripts import LedgerClient
 from tests.integration.storage.ledgerbench import JOB, TENANT, LedgerBench, new_job
 
@@ -66,6 +67,12 @@ CALLS: dict[str, Callable[[LedgerBench], object]] = {
     "outcome": lambda bench: bench.jobs.cancel(JOB),
     "plan_begin": lambda bench: bench.ranges.plan_begin(JOB, TOKEN),
     "release": lambda bench: bench.ranges.release(JOB, ROWS, TOKEN),
+    "schedule_claim": lambda bench: bench.ledger.schedules.claim(TOKEN, lease_ms=1),
+    "schedule_enter": lambda bench: bench.ledger.schedules.enter(TENANT, "sched_a", 1),
+    "schedule_forget": lambda bench: bench.ledger.schedules.forget(TENANT, "sched_a"),
+    "schedule_settle": lambda bench: bench.ledger.schedules.settle(
+        DueSchedule(tenant=TENANT, id="sched_a", token=TOKEN), None, late_since=None
+    ),
     "seal": lambda bench: bench.ranges.seal(JOB, TOKEN, 10, "[]"),
     "set_model": lambda bench: bench.jobs.set_model(JOB, {"ref": "pkg:x"}),
     "submit": lambda bench: bench.jobs.enter(new_job()),
