@@ -48,6 +48,11 @@ def zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+def day_of(moment: int, timezone: str) -> str:
+    """The ISO day of a moment (ms) in a zone."""
+    return datetime.fromtimestamp(moment / 1000, zone(timezone)).date().isoformat()
+
+
 def check_cron(expression: str) -> None:
     """Check a cron expression.
 

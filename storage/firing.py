@@ -14,9 +14,11 @@ import structlog
 
 from jobs.errors import Conflict, QuotaExceeded, TextmillError, Unavailable
 from jobs.names import JobNames
+from jobs.origin import Origin
 from jobs.record import JobRecord
 from jobs.schedules import Firing, Missed, Overlap, decide
 from jobs.states import Status
+from jobs.timing import day_of
 from storage.acceptance import Acceptance
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
@@ -84,8 +86,15 @@ class Firings:
                 open_runs = self._follow(tenant, runs, open_runs, now)
         return _next_look(revision, runs, open_runs, now, stuck=stuck)
 
-    def trigger(self, tenant: str, schedule_id: str) -> tuple[Run, RunEnd | None]:
+    def trigger(
+        self, tenant: str, schedule_id: str, *, full: bool = False
+    ) -> tuple[Run, RunEnd | None]:
         """Make a run now because somebody asks for it, also of a paused schedule and beside others that run.
+
+        Args:
+            tenant: whose it is.
+            schedule_id: the schedule.
+            full: compute every row, whatever earlier runs made of it.
 
         Raises:
             NotFound: the tenant has no such schedule.
@@ -97,6 +106,7 @@ class Firings:
         moment = now if now % 1000 else now + 1
         while True:
             run = self._new_run(revision, f"{moment}m", moment, now, manual=True)
+            run = replace(run, full=full)
             if runs.decide(run):
                 break
             moment += 1
@@ -224,7 +234,13 @@ class Firings:
                 accepted = self._acceptance.accept(tenant, spec)
                 model, size = accepted.model, accepted.input_bytes
             key = _key(run.schedule, run.id)
-            self._submissions.submit(tenant, spec, model, key, input_bytes=size)
+            origin = Origin(
+                schedule=run.schedule,
+                run=run.id,
+                date=day_of(run.fire_at, revision.spec.timezone),
+                full=run.full,
+            )
+            self._submissions.submit(tenant, spec, model, key, input_bytes=size, origin=origin)
         except (QuotaExceeded, Unavailable) as error:
             if isinstance(error, Unavailable):
                 raise

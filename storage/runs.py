@@ -45,6 +45,7 @@ class Run:
     waits: bool = False  #: it is submitted once all earlier runs have ended
     cancels: bool = False  #: earlier runs are cancelled for it
     retries: int = 0
+    full: bool = False  #: every row is computed, whatever earlier runs made of it
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))

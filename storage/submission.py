@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from jobs.errors import Conflict, InvalidRequest, QuotaExceeded, Unavailable
 from jobs.ids import idempotent_job_id, new_id
 from jobs.names import JobNames, TenantNames
+from jobs.origin import Origin
 from jobs.record import JobRecord
 from jobs.spec import JobSpec
 from jobs.states import Lane, Status
@@ -40,6 +41,7 @@ class SubmittedJob:
     body_hash: str  #: SHA-256 of the spec, to tell a repeated submission from another one
     created_at: int  #: ms, by Redis's clock
     lane: Lane
+    origin: Origin | None = None  #: the run of a schedule that it belongs to
 
     def to_json(self) -> bytes:
         entry = {
@@ -51,11 +53,14 @@ class SubmittedJob:
             "created_at": self.created_at,
             "lane": self.lane.value,
         }
+        if self.origin is not None:
+            entry["origin"] = asdict(self.origin)
         return orjson.dumps(entry)
 
     @classmethod
     def from_json(cls, data: bytes) -> SubmittedJob:
         entry = orjson.loads(data)
+        origin = entry.get("origin")
         return cls(
             id=entry["id"],
             tenant=entry["tenant"],
@@ -64,6 +69,7 @@ class SubmittedJob:
             body_hash=entry["body_hash"],
             created_at=entry["created_at"],
             lane=Lane(entry["lane"]),
+            origin=None if origin is None else Origin(**origin),
         )
 
     @property
@@ -141,6 +147,7 @@ class Submissions:
         idempotency_key: str | None = None,
         *,
         input_bytes: int | None = None,
+        origin: Origin | None = None,
     ) -> tuple[JobRecord, bool]:
         """Take a job in; its record, and whether it is new.
 
@@ -153,6 +160,7 @@ class Submissions:
             model: what its model reference stands for.
             idempotency_key: names the submission.
             input_bytes: size of the input, where it is known.
+            origin: the run of a schedule that it belongs to.
 
         Raises:
             Conflict: the same ``Idempotency-Key`` came with another body before, or its job was deleted.
@@ -173,6 +181,7 @@ class Submissions:
             body_hash=hashlib.sha256(body).hexdigest(),
             created_at=now,
             lane=_lane(spec, input_bytes),
+            origin=origin,
         )
         intent = Intent(at=now, tenant=tenant, subject=job.id, act=Act.SUBMIT)
         # Side by side: both must stand before anybody is told, and either alone does no harm.
