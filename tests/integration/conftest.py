@@ -15,7 +15,8 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,9 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 
 from server.embedded import EmbeddedServices
+from server.ports import free_ports
 from server.supervisor import Supervisor
+from server.valkey import valkey, valkey_url
 
 #: Generous: a busy machine may take long to bring a killed server back.
 RECOVERY_SECONDS = 90.0
@@ -100,6 +103,25 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
             yield Services(
                 settings_env=embedded.environment(), supervisor=supervisor, data_dir=data_dir
             )
+
+
+@contextmanager
+def server_alone(folder: Path, program: str | None = None) -> Iterator[str]:
+    """A Valkey beside the session's, configured as that is; its URL.
+
+    Args:
+        folder: for its data and logs.
+        program: another server, such as Redis itself.
+    """
+    (port,) = free_ports(1)
+    password = secrets.token_hex(16)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    spec = valkey(folder / "data", port=port, password=password, lock=lock)
+    if program is not None:
+        spec = replace(spec, name="redis", command=[program, *spec.command[1:]])
+    with Supervisor([spec], folder / "logs", lambda _event: None):
+        os.close(lock)
+        yield valkey_url(port, password)
 
 
 @pytest.fixture

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from jobs.settings import Settings
-from server.ports import free_ports
-from server.supervisor import Supervisor
-from server.valkey import valkey, valkey_url
 from storage.broker import Broker, make_celery
 from storage.ledger import Ledger
 from storage.ledger.scripts import LedgerClient
 from storage.objects import ObjectStore
+from tests.integration.conftest import server_alone
 from tests.integration.storage.ledgerbench import LEASE_MS, LedgerBench
 
 #: The oldest Redis whose scripts may carry flags.
@@ -42,14 +37,8 @@ def installed_redis() -> str:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Redis itself, configured as the embedded Valkey is; its URL."""
     path = installed_redis()
-    folder: Path = tmp_path_factory.mktemp("redis")
-    (port,) = free_ports(1)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    spec = valkey(folder / "data", port=port, password="secret", lock=lock)
-    spec = dataclasses.replace(spec, name="redis", command=[path, *spec.command[1:]])
-    with Supervisor([spec], folder / "logs", lambda _event: None):
-        os.close(lock)
-        yield valkey_url(port, "secret")
+    with server_alone(tmp_path_factory.mktemp("redis"), path) as url:
+        yield url
 
 
 @pytest.fixture(params=["valkey", "redis"])
