@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Files of tests run side by side, the long ones of tests/integration first; one after the other with PARALLEL=
+PARALLEL ?= --numprocesses logical --maxprocesses 3 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test chaos fuzz bench lint format clean
 
@@ -25,7 +28,7 @@ up: $(STAMP)  ## the embedded stack in the foreground; Ctrl-C stops it
 	@$(BIN)/textmill-server up
 
 test: $(STAMP)  ## the whole test suite, on real servers and real small models
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## side-by-side benchmarks; some of them with ONLY="overhead memory"
 	@$(BIN)/python -m bench $(ONLY)
