@@ -6,6 +6,7 @@ import click
 
 from server.cli.books import audit, usage
 from server.cli.care import check_config, health, rebuild, sweep
+from server.cli.corpora import corpora
 from server.cli.keys import keys
 from server.cli.roles import api, demo, scheduler, up, worker
 from server.cli.tenants import tenants
@@ -31,5 +32,6 @@ for _command in (
     tenants,
     usage,
     audit,
+    corpora,
 ):
     main.add_command(_command)
