@@ -1,15 +1,17 @@
-"""A scheduler, Redis and a worker are killed while a schedule's run is made: it ends once, and complete."""
+"""Schedulers, Redis and a worker are killed while a schedule's run is made: it ends once, and complete."""
 
 from __future__ import annotations
 
 import io
 import secrets
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import orjson
 import psutil
@@ -18,6 +20,7 @@ import urllib3
 from minio import Minio
 
 from tests.integration.recovery.losses import come_back_empty
+from tests.integration.stack.commands import server_process
 from tests.integration.stack.running import RunningStack, pool_children, wait_for
 from textmill import NotFound, Schedule, Textmill
 
@@ -25,7 +28,10 @@ BUCKET = "corpora"
 OBJECTS, ROWS = 24, 50
 
 #: Generous: a busy machine may take long for what is done in a few seconds.
-SECONDS = 120.0
+SECONDS = 180.0
+
+#: Life of a scheduler at first, and how often each dies. What it looked at when it died waits for half a minute.
+LIFE_SECONDS, DEATHS = 2.5, 4
 
 
 @pytest.fixture
@@ -53,29 +59,50 @@ def _put(s3: Minio, name: str, rows: list[dict[str, str]]) -> None:
     s3.put_object(BUCKET, name, io.BytesIO(data), len(data))
 
 
-@contextmanager
-def killed_again_and_again(stack: RunningStack, name: str, every: float) -> Iterator[list[int]]:
-    """Kill one part of the stack whenever it runs, once in so many seconds; the ids of those that died."""
-    killed: list[int] = []
-    done = threading.Event()
+class _Schedulers:
+    """Two schedulers, the stack's and one beside it, each killed a few times."""
 
-    def kill() -> None:
-        while not done.wait(every):
-            try:
-                victim = stack.process(name)
-                if victim is not None:
+    def __init__(self, stack: RunningStack) -> None:
+        self._stack = stack
+        self._other: subprocess.Popen[str] | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._kill, name="kills", daemon=True)
+        self.killed = 0
+
+    def __enter__(self) -> Self:
+        self._begin()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._end()
+
+    def _kill(self) -> None:
+        # One of them at a time, about when the firing is due and while the run is made; then they are let live.
+        for _ in range(DEATHS):
+            if self._done.wait(LIFE_SECONDS):
+                break
+            victim = self._stack.process("scheduler")
+            if victim is not None:
+                with suppress(psutil.NoSuchProcess):
                     victim.kill()
-                    killed.append(victim.pid)
-            except psutil.NoSuchProcess:
-                continue
+                    self.killed += 1
+            if self._done.wait(LIFE_SECONDS):
+                break
+            self._end()
+            self.killed += 1
+            self._begin()
 
-    thread = threading.Thread(target=kill, name=f"kills-{name}", daemon=True)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        done.set()
-        thread.join()
+    def _begin(self) -> None:
+        own = self._stack.embedded.environment()
+        self._other = server_process(self._stack, "scheduler", env=own)
+
+    def _end(self) -> None:
+        if self._other is not None:
+            self._other.kill()
+            self._other.communicate()
 
 
 def _progress(tm: Textmill, schedule: Schedule) -> list[tuple[str, int]]:
@@ -104,8 +131,7 @@ def test_a_night_of_deaths_ends_once_and_complete(
         starts_at=starts.isoformat(timespec="seconds"),
         ends_at=(starts + timedelta(seconds=30)).isoformat(timespec="seconds"),
     )
-    # It never lives long enough to do much at once, and is dead more often than not when the firing is due.
-    with killed_again_and_again(stack, "scheduler", every=3.0) as schedulers:
+    with _Schedulers(stack) as schedulers:
         wait_for(lambda: any(done > ROWS for _, done in _progress(tm, schedule)), SECONDS)
         worker = stack.process("worker")
         assert worker is not None
@@ -114,7 +140,7 @@ def test_a_night_of_deaths_ends_once_and_complete(
         wait_for(lambda: any(done > 6 * ROWS for _, done in _progress(tm, schedule)), SECONDS)
         come_back_empty(stack)
         time.sleep(6)
-    assert len(schedulers) >= 3
+    assert schedulers.killed >= 4
     wait_for(lambda: [status for status, _ in _progress(tm, schedule)] == ["completed"], SECONDS)
     (run,) = tm.schedules.runs(schedule.id)
     assert run.job is not None
