@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.operations import IDEMPOTENCY_KEY, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
@@ -31,6 +31,18 @@ _SCHEDULE = Answer(description="The schedule.", model=ScheduleView)
 
 #: Next fire times that a schedule is shown with.
 _NEXT = 5
+
+
+class TriggerBody(BaseModel):
+    """What may be asked of a run that is triggered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    full: bool = Field(
+        default=False,
+        description="Compute every row, also those of which an incremental schedule has the output.",
+        examples=[True],
+    )
 
 
 class RunsQuery(Query):
@@ -70,6 +82,7 @@ def create(body: ScheduleSpec) -> Response:
     """
     at, tenant, key = services(), caller().tenant, idempotency_key()
     _check_job(tenant, body.job)
+    _check_incremental(body)
     secret = at.installation.idempotency_secret
     schedule_id = None if key is None else idempotent_schedule_id(secret, tenant, key)
     made, new = at.schedules.create(tenant, body, schedule_id)
@@ -128,6 +141,7 @@ def change(schedule_id: str, body: ScheduleChange) -> Response:
         new = validate(ScheduleSpec, orjson.dumps(spec.patched(body.changes())))
         if new.job != spec.job:
             _check_job(tenant, new.job)
+        _check_incremental(new)
         return new
 
     return json_response(_shown(at.schedules.revise(tenant, schedule_id, now, changed)))
@@ -181,11 +195,13 @@ def resume(schedule_id: str) -> Response:
     name="trigger_schedule",
     tag="schedules",
     scope=Scope.JOBS_WRITE,
+    body=TriggerBody,
+    body_required=False,
     answers={200: Answer(description="The run.", model=RunView)},
 )
-def trigger(schedule_id: str) -> Response:
+def trigger(schedule_id: str, body: TriggerBody) -> Response:
     """Make a run now, also of a paused schedule and beside others. Each call makes one."""
-    run, end = services().firings.trigger(caller().tenant, schedule_id)
+    run, end = services().firings.trigger(caller().tenant, schedule_id, full=body.full)
     return json_response(public_run(run, end))
 
 
@@ -249,3 +265,10 @@ def _check_job(tenant: str, job: JobSpec) -> None:
             for one in error.fields
         ]
         raise type(error)(f"job.{error.detail}", fields=named) from None
+
+
+def _check_incremental(spec: ScheduleSpec) -> None:
+    """Refuse to take over outputs of a kind whose outputs are of use only once."""
+    if spec.incremental and not services().kinds.require(spec.job.kind).carries:
+        reason = f"expected false for {spec.job.kind}: each run makes something new"
+        raise InvalidRequest.of("incremental", reason, spec.incremental)

@@ -157,6 +157,10 @@ class Kind(ABC):
     #: every model of the kind, and the results of the others are compared with its own.
     engines: ClassVar[tuple[str, ...]] = ("torch",)
     fields: ClassVar[frozenset[str]] = frozenset()  #: row fields that it reads beside ``text``
+    #: Whether outputs stay right for as long as row, model and parameters do: incremental jobs take them over.
+    carries: ClassVar[bool] = True
+    #: Raise it with each change after which the same rows may give other outputs: none is taken over from before.
+    revision: ClassVar[int] = 1
     #: Rows given to one call of :meth:`run`. A window is the unit of partial commits: long enough to fill
     #: batches of like length, short enough to take seconds.
     window_rows: ClassVar[int] = 512

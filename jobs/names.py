@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
+from urllib.parse import quote
 
 from jobs.ranges import RowRange
 
@@ -335,12 +336,34 @@ class ScheduleNames:
     def end(self, run_id: str, status: str) -> str:
         return f"{self.ends}{run_key(run_id)}.{status}"
 
+    def corpus(self, step: str) -> str:
+        """Folder of what incremental runs know of one step of the schedule; the first step has no name."""
+        folder = "step-" + quote(step, safe="") if step else "first"
+        return f"{self.prefix}corpus/{folder}/"
+
+    def indexes(self, step: str) -> str:
+        """Folder of the indexes that completed runs left, newest first."""
+        return self.corpus(step) + "indexes/"
+
+    def pins(self, step: str) -> str:
+        """Folder of objects named by jobs: which index each of them takes outputs from."""
+        return self.corpus(step) + "pins/"
+
 
 def run_key(run_id: str) -> str:
     """The last part of the names of a run's objects. A run's id is its time in ms, with an ``m`` where it was made by
     hand."""
     digits = run_id.removesuffix("m")
     return f"{_LAST_MOMENT - int(digits):0{_MOMENT_DIGITS}d}{'.m' if run_id.endswith('m') else ''}"
+
+
+#: The most generations of a job that :func:`index_key` puts in order.
+_LAST_GENERATION = 10**6 - 1
+
+
+def index_key(run_id: str, generation: int) -> str:
+    """Names the index that a generation of a run's job left, so that the newest sorts first."""
+    return f"{run_key(run_id)}-{_LAST_GENERATION - generation:06d}"
 
 
 def run_id_of(key: str) -> tuple[str, str | None]:

@@ -14,3 +14,4 @@ class Origin:
     date: str  #: ISO day of the firing, in the schedule's own time zone
     step: str = ""  #: which job of the run it is; the first has no name
     full: bool = False  #: every row is to be computed, whatever is known of it
+    incremental: bool = False  #: outputs of rows that did not change are taken from the run before

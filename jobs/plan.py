@@ -39,10 +39,12 @@ class CutRule(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     max_rows: int
-    max_bytes: int  #: of shard lines, uncompressed
+    max_bytes: int  #: of shard lines, uncompressed; carried rows count little
     #: The first shards hold so many bytes, and every few shards twice as many, up to ``max_bytes``; None: all the same.
     first_bytes: int | None = None
     growth_shards: int = SURE_SHARDS  #: shards of a size before the size doubles
+    #: Most bytes of a shard whatever its rows count; None in plans of before there were carried rows.
+    most_bytes: int | None = None
 
     def bytes_of(self, number: int) -> int:
         """Most bytes of the shard with this number, from 0."""
@@ -50,6 +52,19 @@ class CutRule(BaseModel):
             return self.max_bytes
         doublings = min(number // self.growth_shards, 32)
         return min(self.first_bytes << doublings, self.max_bytes)
+
+
+class CarryPlan(BaseModel):
+    """What an incremental job takes over, fixed with its plan."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str  #: of all that a row's output follows from beside the row, in hex
+    content: str | None  #: what the model is known by; None where nothing tells
+    base: str | None = None  #: names the index of the run before; None: there is none
+    base_job: str | None = None  #: whose index it is
+    base_run: str | None = None
+    takes: bool = False  #: whether outputs are taken from it, or rows only compared
 
 
 class Plan(BaseModel):
@@ -64,6 +79,8 @@ class Plan(BaseModel):
     )
     #: What a training reads beside its input, by :meth:`jobs.training.TrainingKind.files`.
     files: dict[str, list[Source]] = {}
+    #: Of an incremental job: from where outputs are taken over.
+    carry: CarryPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +127,5 @@ def cut_rule(
         max_bytes=max_bytes,
         first_bytes=min(DEFAULT_SHARD_BYTES, max_bytes),
         growth_shards=CAREFUL_SHARDS if bytes_per_second is None else SURE_SHARDS,
+        most_bytes=limits.max_bytes,
     )

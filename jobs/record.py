@@ -40,6 +40,9 @@ class JobRecord:
     training: dict[str, Any] | None = (
         None  #: how far a training is; see :mod:`workers.training_view`
     )
+    corpus: dict[str, Any] | None = (
+        None  #: of an incremental job at its end; see :class:`jobs.corpora.Corpus`
+    )
     output: dict[str, str] | None = None  #: ``format`` and ``uri`` where the output goes too
     webhook: bool = False  #: whether somebody is told of its end
     lane: Lane = Lane.BULK
@@ -108,6 +111,7 @@ class JobRecord:
             "waiting": self.waiting,
             "training": self.training,
             "evaluation": self.evaluation,
+            "corpus": self.corpus,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,

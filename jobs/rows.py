@@ -6,12 +6,12 @@ same row always gives the same bytes whoever computed it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
-from orjson import OPT_APPEND_NEWLINE, dumps, loads
+from orjson import OPT_APPEND_NEWLINE, Fragment, dumps, loads
 
 Class = TypeVar("Class")
 
@@ -95,8 +95,39 @@ class BadRow:
     custom_id: str | None = None
 
 
-def encode_shard_row(row: Row | BadRow) -> bytes:
-    """A row as one line of a shard."""
+@dataclass(frozen=True, slots=True)
+class CarriedRow:
+    """A good row whose output is known from an earlier job; it travels in its shard and is computed no more."""
+
+    row: Row  #: without what is not needed any more
+    success: Success
+
+    @property
+    def index(self) -> int:
+        return self.row.index
+
+
+#: What a shard holds.
+ShardRow = Row | BadRow | CarriedRow
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a row of an incremental job is known by: see :mod:`jobs.corpora`."""
+
+    digest: bytes  #: of all that its output follows from
+    name: bytes  #: of its custom_id, or else of its content
+
+
+#: How the line of a carried row begins in a shard.
+_CARRIED = b'{"carried":'
+
+#: What the line of a carried row counts in a shard, in bytes of work.
+CARRIED_BYTES = 16
+
+
+def encode_shard_row(row: Row | BadRow, marks: Marks | None = None) -> bytes:
+    """A row as one line of a shard; with its marks, where it is one of an incremental job."""
     if isinstance(row, BadRow):
         return error_line(row, row.failure)
     entry: dict[str, Any] = {
@@ -108,12 +139,64 @@ def encode_shard_row(row: Row | BadRow) -> bytes:
     }
     if row.fields:
         entry["fields"] = dict(row.fields)
+    if marks is not None:
+        entry["digest"], entry["name"] = marks.digest.hex(), marks.name.hex()
     return dumps(entry, option=OPT_APPEND_NEWLINE)
+
+
+def encode_carried_row(row: Row, made: bytes, marks: Marks, keep: Collection[str] | None) -> bytes:
+    """A row with its output as one line of a shard.
+
+    Args:
+        row: as it was read.
+        made: ``{"output", "usage"}`` of it, in JSON.
+        marks: of the row.
+        keep: fields that are still needed; None: all of the row is.
+    """
+    entry: dict[str, Any] = {
+        "carried": Fragment(made),
+        "custom_id": row.custom_id,
+        "index": row.index,
+        "source": row.source,
+        "line": row.line,
+        "digest": marks.digest.hex(),
+        "name": marks.name.hex(),
+    }
+    if keep is None:
+        entry["text"], entry["fields"] = row.text, dict(row.fields)
+    elif keep:
+        entry["fields"] = {name: row.fields[name] for name in keep if name in row.fields}
+    return dumps(entry, option=OPT_APPEND_NEWLINE)
+
+
+def work_bytes(line: bytes) -> int:
+    """What the line of a shard stands for, in bytes of work."""
+    return CARRIED_BYTES if line.startswith(_CARRIED) else len(line)
 
 
 def decode_shard_row(line: bytes) -> Row | BadRow:
     """The inverse of :func:`encode_shard_row`."""
+    return _decoded(loads(line))
+
+
+def decode_shard_line(line: bytes) -> ShardRow:
+    """What any line of a shard holds, that of a carried row too."""
     entry = loads(line)
+    made = entry.get("carried")
+    if made is None:
+        return _decoded(entry)
+    row = Row(
+        entry["index"],
+        entry.get("text", ""),
+        entry["custom_id"],
+        entry.get("fields", {}),
+        entry["source"],
+        entry["line"],
+    )
+    return CarriedRow(row, Success(made["output"], Usage(**made["usage"])))
+
+
+def _decoded(entry: dict[str, Any]) -> Row | BadRow:
     if "error" in entry:
         error = entry["error"]
         failure = RowFailure(error["code"], error["message"])

@@ -122,6 +122,12 @@ class ScheduleFields(BaseModel):
         "Null: until the next firing.",
         examples=[21_600],
     )
+    incremental: bool = Field(
+        default=False,
+        description="Compute only rows whose text, fields, model or parameters are others than in the last completed "
+        "run; the outputs of all other rows are taken over, so that each run's results are complete.",
+        examples=[True],
+    )
 
 
 class ScheduleSpec(ScheduleFields):

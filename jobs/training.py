@@ -77,6 +77,7 @@ class TrainingKind(Kind):
     """A kind whose jobs each make one model."""
 
     loads_weights: ClassVar[bool] = False
+    carries: ClassVar[bool] = False
     #: Whether :meth:`train` may be called in a process for each device of a group, all at the same time. Each has a
     #: ``device``, ``scratch`` and ``ranks`` of its own; only what rank 0 tells, makes and returns counts.
     divides: ClassVar[bool] = False

@@ -239,6 +239,7 @@ class Firings:
                 run=run.id,
                 date=day_of(run.fire_at, revision.spec.timezone),
                 full=run.full,
+                incremental=revision.spec.incremental,
             )
             self._submissions.submit(tenant, spec, model, key, input_bytes=size, origin=origin)
         except (QuotaExceeded, Unavailable) as error:

@@ -17,7 +17,7 @@ import zstandard
 from jobs.errors import Unavailable
 from jobs.names import JobNames
 from jobs.ranges import RowRange
-from jobs.rows import BadRow, Row, Usage, decode_shard_row
+from jobs.rows import ShardRow, Usage, decode_shard_line
 from storage.ledger import CommittedPart
 from storage.objects import ObjectStore
 
@@ -171,7 +171,7 @@ def encode_shard(lines: Iterable[bytes | bytearray]) -> bytes:
     return _compressed(*lines)
 
 
-def decode_shard(data: bytes) -> list[Row | BadRow]:
+def decode_shard(data: bytes) -> list[ShardRow]:
     """The rows of a shard, in order.
 
     Raises:
@@ -189,7 +189,7 @@ def shard_text(data: bytes) -> bytes:
     return b"".join(_decompressed([data]))
 
 
-def iterate_shard(data: bytes) -> Iterator[Row | BadRow]:
+def iterate_shard(data: bytes) -> Iterator[ShardRow]:
     """The rows of a shard, in order, each decoded when it is asked for.
 
     Raises:
@@ -200,7 +200,7 @@ def iterate_shard(data: bytes) -> Iterator[Row | BadRow]:
     for piece in _decompressed(slices):
         lines = (unfinished + piece).split(b"\n")
         unfinished = lines.pop()
-        yield from map(decode_shard_row, lines)
+        yield from map(decode_shard_line, lines)
 
 
 def _compressed(*blocks: bytes | bytearray) -> bytes:

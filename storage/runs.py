@@ -159,6 +159,7 @@ def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
         "reason": run.reason,
         "late": run.late,
         "manual": run.manual,
+        "full": run.full,
         "job": run.job,
         "ended_at": None if end is None else rfc3339(end.at),
         "error": None if end is None else end.error,

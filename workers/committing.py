@@ -33,7 +33,7 @@ class Committer:
         if done is None:
             ledger.ranges.release(lease.job_id, lease.rows, lease.token)
             return
-        device_ms = round(work.seconds * 1000)
+        device_ms = round(work.device_seconds * 1000)
         part = work.lines.encode(
             done,
             generation=opened.names.generation,
@@ -70,8 +70,11 @@ class Committer:
         )
 
     def _measure(self, opened: OpenJob, work: Work) -> None:
-        """Remember the speed, so that later plans cut shards of the right size."""
-        if work.done is not None and work.row_bytes and work.seconds > 0:
+        """Remember the speed, so that later plans cut shards of the right size.
+
+        Carried rows say nothing of it, and few rows among many of them little.
+        """
+        if work.done is not None and work.row_bytes and work.seconds > 0 and not work.carried:
             speed = len(work.done) * work.row_bytes / work.seconds
             self._runtime.ledger.workers.record_speed(
                 opened.kind.name, opened.job.model_key, self._device.type, speed

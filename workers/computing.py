@@ -17,10 +17,12 @@ from jobs.names import JobNames
 from jobs.ranges import RowRange
 from jobs.rows import (
     BadRow,
+    CarriedRow,
     ModelProduct,
     Outcome,
     Row,
     RowFailure,
+    ShardRow,
     Success,
     Usage,
     error_line,
@@ -40,6 +42,9 @@ _MOST_DEATHS = 3
 
 #: A range on which a worker died is taken in so many steps, to see which rows it was.
 _SUSPECT_STEPS = 32
+
+#: Rows of a window, carried ones included, as a multiple of those that a kind wants to compute together.
+_CARRIED_WINDOWS = 32
 
 #: Least time between two words about what is in hand, in seconds: quick kinds take several windows in hand at once.
 _HAND_SECONDS = 0.1
@@ -70,6 +75,13 @@ class Work:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    carried: int = 0  #: rows that brought their results along
+    carried_seconds: float = 0.0  #: spent on windows in which nothing was to be computed
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds in which the device was needed."""
+        return max(0.0, self.seconds - self.carried_seconds)
 
     @property
     def done(self) -> RowRange | None:
@@ -95,26 +107,26 @@ class Hand:
     def __init__(self, lease: Lease, size: int, *, patient: bool) -> None:
         self._lease = lease
         self.size = size
-        self._patient = patient
+        self.patient = patient
         self._windows = 1
         self._until = 0  # rows of the range that were taken in hand
         self._told = 0.0
 
-    def reach(self, start: int) -> None:
-        """Say that the window at this row of the range comes next.
+    def reach(self, start: int, stop: int) -> None:
+        """Say that the window of these rows of the range comes next.
 
         Raises:
             LeaseLost: the lease cannot be trusted any more.
             JobStopped: the job's outcome is decided.
         """
-        if start < self._until:
+        if stop <= self._until:
             return
         now = time.monotonic()
-        if self._patient and self._told and now - self._told < _HAND_SECONDS:
+        if self.patient and self._told and now - self._told < _HAND_SECONDS:
             self._windows *= 2
         self._told = now
         rows = self._lease.rows
-        self._until = min(start + self._windows * self.size, len(rows))
+        self._until = max(stop, min(start + self._windows * self.size, len(rows)))
         self._lease.take_in_hand(RowRange(rows.start + start, rows.start + self._until))
 
 
@@ -163,8 +175,11 @@ class RangeComputer:
         work = Work(lease.rows, row_bytes)
         if claim.deaths >= _MOST_DEATHS and len(lease.rows) == 1:
             failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
-            work.lines.add_error(error_line(next(shard), failure))
-            return work
+            lost = next(shard)
+            if not isinstance(lost, CarriedRow):
+                work.lines.add_error(error_line(lost, failure))
+                return work
+            shard = iter([lost])  # nobody dies of it
         size = opened.kind.window_rows
         if claim.deaths:
             size = min(size, -(-len(lease.rows) // _SUSPECT_STEPS))
@@ -178,7 +193,7 @@ class RangeComputer:
         self,
         opened: OpenJob,
         lease: Lease,
-        shard: Iterator[Row | BadRow],
+        shard: Iterator[ShardRow],
         hand: Hand,
         work: Work,
     ) -> None:
@@ -190,18 +205,24 @@ class RangeComputer:
                 raise Drain
 
         context = RunContext(device=self._device, tick=tick)
+        carry = tuple(opened.job.spec.input.carry)
         started = time.monotonic()
-        for start in range(0, len(lease.rows), hand.size):
-            hand.reach(start)
-            self._run_window(opened, list(islice(shard, hand.size)), context, work)
+        start = 0
+        for window in windows(shard, hand, carry):
+            hand.reach(start, start + len(window))
+            start += len(window)
+            begun = time.monotonic()
+            computed = self._run_window(opened, window, context, work)
             work.seconds = time.monotonic() - started
+            if not computed:
+                work.carried_seconds += time.monotonic() - begun
             if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
                 log.info("making room", job=lease.job_id, done=str(work.done))
                 return
 
     def _shard_of(
         self, opened: OpenJob, lease: Lease, claim: Claim
-    ) -> tuple[Iterator[Row | BadRow], float]:
+    ) -> tuple[Iterator[ShardRow], float]:
         """The rows of the lease, and the average size of one in bytes.
 
         The shard is that of the range that was planned, of which the lease may be a piece.
@@ -215,10 +236,11 @@ class RangeComputer:
     def _run_window(
         self,
         opened: OpenJob,
-        window: Sequence[Row | BadRow],
+        window: Sequence[Row | BadRow | bytes],
         context: RunContext,
         work: Work,
-    ) -> None:
+    ) -> int:
+        """Run a window; how many rows were computed."""
         good = [row for row in window if isinstance(row, Row)]
         outcomes: list[Outcome] = []
         if good:
@@ -234,6 +256,10 @@ class RangeComputer:
         carry = tuple(opened.job.spec.input.carry)
         lines, following = work.lines, iter(outcomes)
         for row in window:
+            if isinstance(row, bytes):
+                lines.add_result(row)
+                work.carried += 1
+                continue
             if isinstance(row, BadRow):
                 lines.add_error(error_line(row, row.failure))
                 continue
@@ -246,3 +272,28 @@ class RangeComputer:
             lines.add_result(result_line(row, outcome, carry))
             work.input_tokens += outcome.usage.input_tokens
             work.output_tokens += outcome.usage.output_tokens
+        return len(good)
+
+
+def windows(
+    shard: Iterator[ShardRow], hand: Hand, carry: tuple[str, ...]
+) -> Iterator[list[Row | BadRow | bytes]]:
+    """The rows of a range in windows, carried rows as the lines that they become.
+
+    A window holds so many rows to compute as the kind wants together, with the carried ones between them; on suspicion
+    it is just so many rows, however many are carried.
+    """
+    most = hand.size * (_CARRIED_WINDOWS if hand.patient else 1)
+    window: list[Row | BadRow | bytes] = []
+    left = hand.size
+    for row in shard:
+        if isinstance(row, CarriedRow):
+            window.append(result_line(row.row, row.success, carry))
+        else:
+            window.append(row)
+            left -= 1
+        if not left or len(window) >= most:
+            yield window
+            window, left = [], hand.size
+    if window:
+        yield window

@@ -20,7 +20,7 @@ from jobs.ids import new_token
 from jobs.names import JobNames
 from jobs.ranges import TilingError
 from jobs.record import JobRecord
-from jobs.rows import BadRow, RowFailure, error_line
+from jobs.rows import BadRow, CarriedRow, RowFailure, error_line
 from jobs.states import Status
 from storage.ledger import Answer, CommittedPart
 from storage.objects import ObjectMissing
@@ -32,6 +32,7 @@ from storage.submission import read_manifest
 from storage.webhooks import DeliveryTable
 from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
+from workers.indexing import index_corpus
 from workers.measuring import measure, short
 from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
@@ -170,6 +171,7 @@ class _Finalizing:
         *,
         early: bool = False,
     ) -> None:
+        self._runtime = runtime
         self._ledger = runtime.ledger
         self._store = runtime.store
         self._kinds = runtime.kinds
@@ -229,6 +231,14 @@ class _Finalizing:
             outputs["evaluation"] = self._names.output(self._progress.token, "evaluation.json")
             self._store.put(outputs["evaluation"], orjson.dumps(evaluation), "application/json")
             self._store.copy(outputs["evaluation"], self._names.evaluation)
+        told = index_corpus(
+            self._runtime,
+            self._names,
+            record,
+            results=outputs["results"],
+            failed=counts["errors"],
+            role=self._role,
+        )
         unwritten = write_output(
             self._store, self._kinds, self._names, record, outputs=outputs, role=self._role
         )
@@ -238,9 +248,10 @@ class _Finalizing:
             ended_at=record.now,
             completed=counts["results"],
             failed=counts["errors"],
-            warnings=[*record.warnings, *unwritten],
+            warnings=[*record.warnings, *unwritten, *told.warnings],
             waiting=None,
             evaluation=None if evaluation is None else short(evaluation),
+            corpus=None if told.corpus is None else told.corpus.to_json(),
         )
         manifest: dict[str, Any] = {
             "format": 1,
@@ -339,7 +350,8 @@ class _Finalizing:
         rows = decode_shard(self._store.get(self._names.shard(gap.planned)))
         for row in rows[first : first + len(gap.rows)]:
             failure = row.failure if isinstance(row, BadRow) else _EXPIRED
-            self._unsaved += sections["errors"].add(error_line(row, failure))
+            owner = row.row if isinstance(row, CarriedRow) else row
+            self._unsaved += sections["errors"].add(error_line(owner, failure))
         self._progress.errors += len(gap.rows)
         self._progress.next_row = gap.rows.stop
 

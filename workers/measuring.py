@@ -17,7 +17,7 @@ import structlog
 from jobs.kinds import Kind
 from jobs.names import JobNames
 from jobs.params import parse_params
-from jobs.rows import Row, decode_shard_row
+from jobs.rows import CarriedRow, Row, decode_shard_line
 from storage.objects import ObjectMissing, ObjectStore
 from storage.parts import DamagedPart
 from storage.submission import SubmittedJob
@@ -57,7 +57,7 @@ def measure(
     every = 1 if evaluator.most is None else max(1, -(-count // evaluator.most))
     chosen = islice(indexed(store.stream(results)), 0, None, every)
     try:
-        for row, output in _beside(chosen, _rows(store, names), role):
+        for row, output in _beside(chosen, planned_lines(store, names), role):
             evaluator.add(row, output)
         evaluation = evaluator.evaluation()
     except (ObjectMissing, DamagedPart) as error:
@@ -76,7 +76,7 @@ def short(evaluation: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _rows(store: ObjectStore, names: JobNames) -> Iterator[bytes]:
+def planned_lines(store: ObjectStore, names: JobNames) -> Iterator[bytes]:
     """Every row that was planned, in order. A retry has shards of its own only for what it computes again."""
     return merged(
         *(
@@ -94,10 +94,12 @@ def _beside(
         if number % _BETWEEN_CHECKS == 0:
             role.check()
         for candidate in rows:
-            row = decode_shard_row(candidate)
+            row = decode_shard_line(candidate)
             if row.index == index:
                 break
         else:
             raise DamagedPart(f"no shard holds row {index}")
+        if isinstance(row, CarriedRow):
+            row = row.row
         if isinstance(row, Row):
             yield row, orjson.loads(line)["output"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -52,6 +52,15 @@ class Source:
     key: str  #: content key of the model in ``folder``: for an adapter that of its base
     folder: Path
     adapter: AdapterFiles | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What lies in a folder of a bucket."""
+
+    bucket: str
+    names: list[str]
+    digest: str  #: over names, ETags and sizes, in hex
 
 
 class ModelFiles:
@@ -112,7 +121,7 @@ class ModelFiles:
         folder = self.folder(tenant, ref)
         if not is_adapter(folder):
             return Source(key=str(ref), folder=folder)
-        base = settle(self._base(tenant, AdapterConfig.read(folder)))
+        base = settle(self.base_of(tenant, AdapterConfig.read(folder)))
         below = self.folder(tenant, base)
         if is_adapter(below):
             raise JobFailure("model_unsupported", f"{ref}: its base {base} is an adapter itself")
@@ -120,7 +129,7 @@ class ModelFiles:
             key=str(base), folder=below, adapter=AdapterFiles(key=str(ref), folder=folder)
         )
 
-    def _base(self, tenant: str, config: AdapterConfig) -> ModelRef:
+    def base_of(self, tenant: str, config: AdapterConfig) -> ModelRef:
         """The base that an adapter names: by no other rules than if the adapter's owner had named it.
 
         Raises:
@@ -213,22 +222,74 @@ class ModelFiles:
         return once(target, lambda folder: self._registry.download(owner, version, folder))
 
     def _bucket(self, ref: ModelRef) -> Path:
+        found = self.listing(ref)
+        prefix = ref.location.partition("/")[2] + "/"
+        store = self._store.in_bucket(found.bucket)
+
+        def fetch(folder: Path) -> None:
+            for name in found.names:
+                _download_below(store, name, prefix, folder)
+
+        return once(self._cache / "s3" / found.digest, fetch)
+
+    # --- without bringing it here --------------------------------------------------------------------
+
+    def listing(self, ref: ModelRef) -> Listing:
+        """What lies below an ``s3://`` reference now.
+
+        Raises:
+            JobFailure: nothing does (``model_not_found``).
+            Unavailable: the store is away.
+        """
         bucket, _, prefix = ref.location.partition("/")
-        store = self._store.in_bucket(bucket)
         try:
-            found = list(store.list(prefix + "/"))
+            found = list(self._store.in_bucket(bucket).list(prefix + "/"))
         except ObjectMissing:
             found = []
         if not found:
             raise _missing(ref, "nothing lies there")
-        listing = "\n".join(f"{info.name} {info.etag} {info.size}" for info in found)
-        target = self._cache / "s3" / hashlib.sha256(listing.encode()).hexdigest()
+        lines = "\n".join(f"{info.name} {info.etag} {info.size}" for info in found)
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+        return Listing(bucket=bucket, names=[info.name for info in found], digest=digest)
 
-        def fetch(folder: Path) -> None:
-            for info in found:
-                _download_below(store, info.name, prefix + "/", folder)
+    def place(self, ref: ModelRef) -> Path:
+        """Where a model of an installed package, of a folder or of a hub's cache lies, as it is.
 
-        return once(target, fetch)
+        Raises:
+            JobFailure: not on this host (``model_not_found``), or it may not be used.
+        """
+        if ref.scheme is Scheme.PKG:
+            return find_model_folder(package_folder(ref.location))
+        return find_model_folder(self._local(ref) if ref.scheme is Scheme.FILE else self._hub(ref))
+
+    def hub_names(self, ref: ModelRef) -> list[str]:
+        """Names of the files that a hub has of a model.
+
+        Raises:
+            JobFailure: the hub has no such model (``model_not_found``).
+            Unavailable: the hub is away.
+        """
+        hub = HfApi(endpoint=self._settings.hf_endpoint)
+        with _hub_faults(ref):
+            found = hub.model_info(ref.location, revision=ref.revision).siblings or []
+        return [one.rfilename for one in found]
+
+    def hub_file(self, ref: ModelRef, name: str) -> bytes:
+        """A small file of a hub's model.
+
+        Raises:
+            JobFailure: the hub has no such model (``model_not_found``).
+            Unavailable: the hub is away.
+        """
+        with _hub_faults(ref):
+            path = hf_hub_download(
+                ref.location,
+                name,
+                revision=ref.revision,
+                cache_dir=self._cache / "hub",
+                endpoint=self._settings.hf_endpoint,
+            )
+        return Path(path).read_bytes()
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from storage.ledger.ranges import MOST_PLANNERS
 from storage.parts import encode_shard
 from storage.restore import planned_ranges
 from storage.submission import SubmittedJob, object_or_none
+from workers.bases import Bases
+from workers.carrying import Carrying
 from workers.cutting import cut
 from workers.failing import broken, fail_job
 from workers.model_files import ModelFiles
@@ -126,7 +128,9 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
             begun=begun,
             draining=runtime.draining,
         ) as role:
-            _Planning(runtime, record, token, role).run()
+            planning = _Planning(runtime, record, token, role)
+            with planning.base:
+                planning.run()
     except Replaced:
         log.info("planner replaced", job=job_id)
         ranges.pause(job_id, "planner", token, 0, "")  # in case that nobody has it: no death
@@ -168,6 +172,9 @@ class _Planning:
         self._duplicates = DuplicateCounter()
         self._invited = 0.0
         self._most_rows = runtime.ledger.accounts.limits(record.tenant).rows_queued
+        #: Of an incremental job: the run before, as far as it was read.
+        self.base = Bases(runtime, self._job, role.check)
+        self._corpus: dict[str, Any] | None = None
 
     def run(self) -> None:
         data = None if self._fresh else object_or_none(self._runtime.store, self._names.sealed)
@@ -181,7 +188,8 @@ class _Planning:
             total = self._plan_training(kind, params, plan)
         else:
             total = self._plan_shards(kind, params, plan)
-        sealed = {"rows": total, "warnings": self._duplicates.warnings()}
+        warnings = [*self._duplicates.warnings(), *self.base.warnings]
+        sealed = {"rows": total, "warnings": warnings, "corpus": self._corpus}
         # The store first: from here on nobody need read the input again.
         self._role.check()
         self._runtime.store.put(self._names.sealed, orjson.dumps(sealed), "application/json")
@@ -266,6 +274,7 @@ class _Planning:
         if known is not None:
             return Plan.model_validate_json(known)
         model = self._pinned_model()
+        carry = self.base.choose(kind, params, model)
         sources = pin_sources(store, self._job.tenant, spec.input)
         settings = self._runtime.settings
         workers = self._runtime.ledger.workers
@@ -284,7 +293,7 @@ class _Planning:
         files: dict[str, list[Source]] = {}
         if isinstance(kind, TrainingKind):
             files = pin_files(store, self._job.tenant, spec.input, kind, params)
-        plan = Plan(sources=sources, cut=rule, model=model, files=files)
+        plan = Plan(sources=sources, cut=rule, model=model, files=files, carry=carry)
         if store.put_once(self._names.plan, plan.model_dump_json().encode()):
             if model is not None:
                 facts = {**(self._job.model or {}), "ref": model}
@@ -301,8 +310,16 @@ class _Planning:
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         """Each row of the input with its index, checked, as a line of a shard."""
-        for row in self._rows(kind, params, self._job.spec.input, plan.sources):
-            yield row.index, encode_shard_row(row)
+        spec = self._job.spec.input
+        rows = self._rows(kind, params, spec, plan.sources)
+        if plan.carry is None:
+            for row in rows:
+                yield row.index, encode_shard_row(row)
+            return
+        lookup = self.base.lookup(plan.carry)
+        carrying = Carrying(kind, params, spec, plan.carry, lookup)
+        yield from carrying.lines(rows)
+        self._corpus = carrying.corpus().to_json()
 
     def _rows(
         self, kind: Kind, params: Any, spec: InputSpec, sources: list[Source]
@@ -326,7 +343,9 @@ class _Planning:
     def _all_lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         """As :meth:`_lines`; from the first generation's shards where it was planned to its end."""
         first = replace(self._names, generation=1)
-        if self._runtime.store.exists(first.sealed):
+        sealed = object_or_none(self._runtime.store, first.sealed)
+        if sealed is not None:
+            self._corpus = orjson.loads(sealed).get("corpus")
             yield from shard_lines(self._runtime.store, first)
         else:
             yield from self._lines(kind, params, plan)

@@ -71,6 +71,30 @@ class JobOutput(View):
     )
 
 
+class JobCorpus(View):
+    """What became of a corpus since the last completed run, in rows."""
+
+    new: int = Field(ge=0, description="Known neither by id nor by content.", examples=[40])
+    changed: int = Field(
+        ge=0,
+        description="Known by its id, with another content; or the model or the parameters are others.",
+        examples=[12],
+    )
+    retried: int = Field(
+        ge=0, description="The same as before, where they had no result.", examples=[1]
+    )
+    carried: int = Field(ge=0, description="With the output that they had before.", examples=[9000])
+    computed: int = Field(ge=0, description="Good rows that were not carried.", examples=[53])
+    gone: int = Field(
+        ge=0, description="Rows that were there before and are not now.", examples=[7]
+    )
+    failed: int = Field(ge=0, description="Rows without a result in the end.", examples=[1])
+    base: str | None = Field(
+        description="The job that all this is in comparison with; null: there was none.",
+        examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
+    )
+
+
 class JobLinks(View):
     """Where to go on from a job."""
 
@@ -126,6 +150,9 @@ class JobView(View):
     )
     evaluation: dict[str, Any] | None = Field(
         description="How good the results are, of a job that asked."
+    )
+    corpus: JobCorpus | None = Field(
+        description="What became of the corpus since the run before, of an incremental run of a schedule at its end."
     )
     usage: JobUsage = Field(description="What it used so far.")
     output: JobOutput | None = Field(

@@ -43,6 +43,9 @@ class ScheduleView(View):
     complete_within_seconds: int | None = Field(
         description="Time after a firing in which its run should have completed; null: until the next one."
     )
+    incremental: bool = Field(
+        description="Whether rows that did not change keep the output of the run before."
+    )
     job: dict[str, Any] = Field(
         description="The job that each firing submits, without the secret of its webhook.",
         examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
@@ -78,6 +81,7 @@ class RunView(View):
     reason: str | None = Field(description="Why it was left out; else null.")
     late: bool = Field(description="Whether it was missed and is made up for.")
     manual: bool = Field(description="Whether it was triggered.")
+    full: bool = Field(description="Whether every row is computed, whatever is known of it.")
     job: str | None = Field(
         description="Id of its job, which may still have to be submitted; null where there is none.",
         examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],

@@ -52,6 +52,7 @@ class ImportModel(Kind):
     Params: ClassVar[type[KindParams]] = ImportParams
     output_columns: ClassVar[Mapping[str, ColumnType]] = {"model": "string", "version": "string"}
     loads_weights: ClassVar[bool] = False
+    carries: ClassVar[bool] = False  # its output names a version that was published for it
 
     def load(self, files: Path, how: LoadOptions) -> LoadedModel:
         return _Folder(files)

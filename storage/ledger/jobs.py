@@ -242,6 +242,7 @@ class JobTable:
                         "evaluation": None
                         if record.evaluation is None
                         else _dumps(record.evaluation),
+                        "corpus": None if record.corpus is None else _dumps(record.corpus),
                     }
                 ),
             )
@@ -325,6 +326,7 @@ def record_of(fields: Mapping[str, str], now: int) -> JobRecord:
         base=number("base"),
         waiting=fields.get("waiting"),
         evaluation=orjson.loads(fields["evaluation"]) if "evaluation" in fields else None,
+        corpus=orjson.loads(fields["corpus"]) if "corpus" in fields else None,
         training=orjson.loads(fields["training"]) if "training" in fields else None,
         output=orjson.loads(fields["output"]) if "output" in fields else None,
         webhook="webhook" in fields,
@@ -348,6 +350,7 @@ def ended_fields(record: JobRecord) -> list[str | int | float]:
             "outcome": record.outcome,
             "error": None if record.error is None else _dumps(record.error),
             "evaluation": None if record.evaluation is None else _dumps(record.evaluation),
+            "corpus": None if record.corpus is None else _dumps(record.corpus),
             "training": None if record.training is None else _dumps(record.training),
             "warnings": _dumps(record.warnings),
             "started_at": record.started_at,

@@ -12,7 +12,7 @@ if not ended(status) or tonumber(redis.call('HGET', job, 'attempts') or 1) ~= ge
   return {0, status}
 end
 drop_ranges(id)
-redis.call('HDEL', job, 'rows', 'outcome', 'error', 'evaluation', 'warnings', 'total', 'started_at', 'ended_at', 'sealed',
+redis.call('HDEL', job, 'rows', 'outcome', 'error', 'evaluation', 'corpus', 'warnings', 'total', 'started_at', 'ended_at', 'sealed',
   'expires_at', 'told_at')
 redis.call('HSET', job, 'status', 'validating', 'attempts', generation, 'base', ARGV[3], 'completed', ARGV[3],
   'failed', 0, 'planner_until', now + tonumber(ARGV[4]))
