@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +32,24 @@ class Source(BaseModel):
     size: int  #: bytes, as stored
     format: InputFormat
     compression: str | None = None  #: ``gzip``, ``zstd`` or None
+
+
+class Skipped(BaseModel):
+    """Objects below a prefix or glob that no rows are read from, for nobody can tell their format."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    names: list[str]  #: the first few
+
+    def warning(self) -> dict[str, Any]:
+        """As a job tells it."""
+        shown = ", ".join(self.names) + (", …" if self.count > len(self.names) else "")
+        message = (
+            f"{self.count} objects were left out, whose names do not tell a format: {shown}; "
+            "set input.format to read all objects as one format"
+        )
+        return {"code": "skipped_objects", "message": message, "count": self.count}
 
 
 class CutRule(BaseModel):
@@ -81,6 +100,7 @@ class Plan(BaseModel):
     files: dict[str, list[Source]] = {}
     #: Of an incremental job: from where outputs are taken over.
     carry: CarryPlan | None = None
+    skipped: Skipped | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

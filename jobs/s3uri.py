@@ -8,6 +8,12 @@ from dataclasses import dataclass
 
 from jobs.errors import InvalidRequest
 
+#: What a name of something that is no data begins with, as Hadoop and Spark have it: ``_SUCCESS``, ``.part.crc``.
+_HIDDEN = ("_", ".")
+
+#: An object below an output that only points at its newest edition.
+_POINTER = "latest.json"
+
 
 @dataclass(frozen=True)
 class S3Pattern:
@@ -30,11 +36,35 @@ class S3Pattern:
             return self.pattern[:wild]
         return self.pattern if self.pattern.endswith("/") else None
 
+    @property
+    def is_many(self) -> bool:
+        """Whether it may stand for many objects: a prefix or a glob."""
+        return self.listing_prefix is not None
+
     def matches(self, key: str) -> bool:
-        """Whether the object with this key is meant. ``*`` in a glob also crosses ``/``."""
+        """Whether the object with this key is meant. ``*`` in a glob also crosses ``/``.
+
+        A prefix or a glob never means empty objects that stand for folders, nor what is hidden: a file or folder whose
+        name begins with ``_`` or ``.``, and ``latest.json``; unless the pattern itself writes such a name.
+        """
+        listing = self.listing_prefix
+        if listing is None:
+            return key == self.pattern
+        if key.endswith("/") or self._hides(listing, key):
+            return False
         if self.pattern.endswith("/"):
-            return key.startswith(self.pattern) and not key.endswith("/")
+            return key.startswith(self.pattern)
         return fnmatch.fnmatchcase(key, self.pattern)
+
+    def _hides(self, listing: str, key: str) -> bool:
+        """Whether the key has a hidden name where the pattern leaves names open, which is behind ``listing``."""
+        found, wanted = key[len(listing) :].split("/"), self.pattern[len(listing) :].split("/")
+        if listing and not listing.endswith("/"):
+            del found[0]  # its beginning is written in the pattern
+        hidden = any(name.startswith(_HIDDEN) for name in found)
+        if hidden and not any(name.startswith(_HIDDEN) for name in wanted):
+            return True
+        return found[-1:] == [_POINTER] and wanted[-1] != _POINTER
 
 
 def is_allowed_prefix(text: str) -> bool:

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     max_row_bytes: int = Field(
         default=1 << 20, ge=1 << 10, description="Largest single row of input."
     )
+    max_input_objects: int = Field(
+        default=100_000, ge=1, description="Most objects that a prefix or glob may stand for."
+    )
     max_expansion: int = Field(
         default=100,
         ge=2,

@@ -25,7 +25,7 @@ MAX_INLINE_ROWS = 1_000
 MAX_INLINE_BYTES = 1 << 20
 
 #: Formats that are read from their first byte to their last.
-StreamedFormat = Literal["jsonl", "csv", "tsv", "text", "documents"]
+StreamedFormat = Literal["jsonl", "csv", "tsv", "text", "documents", "html"]
 
 InputFormat = Literal[StreamedFormat, "parquet"]
 
@@ -61,7 +61,8 @@ class InputSpec(_Strict):
     format: InputFormat | None = Field(
         default=None,
         description="Format of the file or objects; by default from the name's ending. `text` is a row a "
-        "line, `documents` a row a file. A name's ending `.gz` or `.zst` says how it is compressed.",
+        "line, `documents` a row a file, `html` the text of a web page. A name's ending `.gz` or `.zst` says how it is "
+        "compressed.",
         examples=["jsonl"],
     )
     text_field: FieldName = Field(

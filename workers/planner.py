@@ -188,7 +188,8 @@ class _Planning:
             total = self._plan_training(kind, params, plan)
         else:
             total = self._plan_shards(kind, params, plan)
-        warnings = [*self._duplicates.warnings(), *self.base.warnings]
+        skipped = [] if plan.skipped is None else [plan.skipped.warning()]
+        warnings = [*skipped, *self._duplicates.warnings(), *self.base.warnings]
         sealed = {"rows": total, "warnings": warnings, "corpus": self._corpus}
         # The store first: from here on nobody need read the input again.
         self._role.check()
@@ -275,8 +276,10 @@ class _Planning:
             return Plan.model_validate_json(known)
         model = self._pinned_model()
         carry = self.base.choose(kind, params, model)
-        sources = pin_sources(store, self._job.tenant, spec.input)
         settings = self._runtime.settings
+        most = settings.max_input_objects
+        pinned = pin_sources(store, self._job.tenant, spec.input, most_objects=most)
+        sources = pinned.sources
         workers = self._runtime.ledger.workers
         limits = ShardLimits(
             max_rows=settings.shard_max_rows,
@@ -293,7 +296,14 @@ class _Planning:
         files: dict[str, list[Source]] = {}
         if isinstance(kind, TrainingKind):
             files = pin_files(store, self._job.tenant, spec.input, kind, params)
-        plan = Plan(sources=sources, cut=rule, model=model, files=files, carry=carry)
+        plan = Plan(
+            sources=sources,
+            cut=rule,
+            model=model,
+            files=files,
+            carry=carry,
+            skipped=pinned.skipped,
+        )
         if store.put_once(self._names.plan, plan.model_dump_json().encode()):
             if model is not None:
                 facts = {**(self._job.model or {}), "ref": model}

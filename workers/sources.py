@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from jobs.errors import JobFailure, NotFound
+from jobs.errors import JobFailure, NotFound, shorten
 from jobs.intake import ReadOptions, detect, expand, read_rows, row_from_object
 from jobs.names import TenantNames
-from jobs.plan import Source
-from jobs.rows import BadRow, Row
+from jobs.plan import Skipped, Source
+from jobs.rows import BadRow, Row, RowFailure
 from jobs.s3uri import S3Pattern
 from jobs.settings import Settings
 from jobs.spec import InputSpec
 from storage.files import FileTable
 from storage.objects import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore
 from storage.seekable import SeekableObject
+from workers.fetching import fetch_ahead
+
+#: Names of skipped objects that are told.
+_NAMES_TOLD = 5
 
 
-def pin_sources(store: ObjectStore, tenant: str, spec: InputSpec) -> list[Source]:
-    """The objects that hold a job's rows, as they are now. Empty for inline rows.
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """What a job's input stands for at one moment."""
+
+    sources: list[Source]  #: in the order of their keys' bytes
+    skipped: Skipped | None = None
+
+
+def pin_sources(
+    store: ObjectStore, tenant: str, spec: InputSpec, *, most_objects: int = 1
+) -> Pinned:
+    """The objects that hold a job's rows, as they are now. None for inline rows.
 
     Raises:
-        JobFailure: there is no such object (``input_missing``), or its format cannot be told (``input_format``).
+        JobFailure: there is no such object (``input_missing``), its format cannot be told (``input_format``), or there
+            are too many (``too_many_objects``).
     """
     if spec.file is not None:
         name = TenantNames(tenant).file_content(spec.file)
@@ -31,28 +50,54 @@ def pin_sources(store: ObjectStore, tenant: str, spec: InputSpec) -> list[Source
             info = store.stat(name)
         except (NotFound, ObjectMissing):
             raise JobFailure("input_missing", f"no file {spec.file}", field="input.file") from None
-        return [_source(store.bucket, info, record.filename, spec)]
+        return Pinned(sources=[_source(store.bucket, info, record.filename, spec)])
     if spec.uri is not None:
-        return _pin_uri(store, spec, spec.uri)
-    return []
+        return _pin_uri(store, spec, spec.uri, most_objects)
+    return Pinned(sources=[])
 
 
-def _pin_uri(store: ObjectStore, spec: InputSpec, uri: str) -> list[Source]:
+def _pin_uri(store: ObjectStore, spec: InputSpec, uri: str, most_objects: int) -> Pinned:
     wanted = S3Pattern.parse(uri)
-    bucket = store.in_bucket(wanted.bucket)
+    found = _found(store.in_bucket(wanted.bucket), wanted, uri, most_objects)
+    sources: list[Source] = []
+    failure: JobFailure | None = None
+    names: list[str] = []
+    skipped = 0
+    for info in found:
+        name = f"s3://{wanted.bucket}/{info.name}"
+        try:
+            sources.append(_source(wanted.bucket, info, name, spec))
+        except JobFailure as unknown:
+            failure = failure or unknown
+            skipped += 1
+            if skipped <= _NAMES_TOLD:
+                names.append(shorten(name, 200) or "")
+    if failure is None:
+        return Pinned(sources=sources)
+    if not sources:
+        raise failure
+    return Pinned(sources=sources, skipped=Skipped(count=skipped, names=names))
+
+
+def _found(bucket: ObjectStore, wanted: S3Pattern, uri: str, most_objects: int) -> list[ObjectInfo]:
+    """The objects that a URI means, by their keys' bytes: not every store lists them in that order."""
     prefix = wanted.listing_prefix
+    found = []
     try:
         if prefix is None:
             found = [bucket.stat(wanted.pattern)]
         else:
-            found = [info for info in bucket.list(prefix) if wanted.matches(info.name)]
+            for info in bucket.list(prefix):
+                if wanted.matches(info.name):
+                    found.append(info)
+                if len(found) > most_objects:
+                    reason = f"{uri} stands for more than {most_objects} objects"
+                    raise JobFailure("too_many_objects", reason, field="input.uri")
     except ObjectMissing:
         found = []
     if not found:
         raise JobFailure("input_missing", f"nothing lies at {uri}", field="input.uri")
-    return [
-        _source(wanted.bucket, info, f"s3://{wanted.bucket}/{info.name}", spec) for info in found
-    ]
+    return sorted(found, key=lambda info: info.name.encode())
 
 
 def _source(bucket: str, info: ObjectInfo, name: str, spec: InputSpec) -> Source:
@@ -62,7 +107,7 @@ def _source(bucket: str, info: ObjectInfo, name: str, spec: InputSpec) -> Source
         raise JobFailure(
             "input_format",
             f"cannot tell the format of {name} from its name; set input.format or use an ending such as "
-            ".jsonl, .csv, .tsv or .txt, each also with .gz or .zst, or .parquet",
+            ".jsonl, .csv, .tsv, .txt, .md or .html, each also with .gz or .zst, or .parquet",
             field="input.format",
         )
     if chosen == "parquet" and compression is not None:
@@ -102,8 +147,12 @@ def stream_rows(
 ) -> Iterator[Row | BadRow]:
     """All rows of a job's input in order, in bounded memory, numbered from 0.
 
+    Where a prefix or a glob stands for many objects, one that cannot be read, or not to its end, is one bad row after
+    those that could be read of it. That is decided by its bytes alone: reading again gives the same rows.
+
     Raises:
-        JobFailure: a source is gone, was changed meanwhile, or cannot be read at all.
+        JobFailure: a source is gone or was changed meanwhile, so that nobody can read the same again; or the only one
+            cannot be read, or none of many.
     """
     if spec.items is not None:
         for index, item in enumerate(spec.items):
@@ -111,37 +160,67 @@ def stream_rows(
                 item, index=index, source="items", line=index + 1, options=options
             )
         return
-    index = 0
-    for source in sources:
-        try:
-            for row in _rows(store.in_bucket(source.bucket), source, index, settings, options):
-                index = row.index + 1
-                yield row
-        except ObjectMissing:
-            raise JobFailure(
-                "input_missing", f"{source.name} was deleted while it was read"
-            ) from None
-        except ObjectChanged:
-            raise JobFailure(
-                "input_changed", f"{source.name} was changed while it was read"
-            ) from None
+    many = spec.uri is not None and S3Pattern.parse(spec.uri).is_many
+    first_failure: JobFailure | None = None
+    index = unreadable = 0
+    with closing(fetch_ahead(store, sources)) as ahead:
+        for source, fetched in ahead:
+            line = 0
+            try:
+                for row in _rows(
+                    store, source, fetched, first_index=index, settings=settings, options=options
+                ):
+                    index, line = row.index + 1, row.line
+                    yield row
+            except ObjectMissing:
+                raise JobFailure(
+                    "input_missing", f"{source.name} was deleted while it was read"
+                ) from None
+            except ObjectChanged:
+                raise JobFailure(
+                    "input_changed", f"{source.name} was changed while it was read"
+                ) from None
+            except JobFailure as failure:
+                if not many:
+                    raise
+                first_failure = first_failure or failure
+                unreadable += 1
+                reason = RowFailure(failure.failure_code, failure.detail)
+                yield BadRow(index, reason, source.name, line + 1)
+                index += 1
+    if first_failure is not None and index == unreadable:
+        raise first_failure
 
 
 def _rows(
-    store: ObjectStore, source: Source, first_index: int, settings: Settings, options: ReadOptions
+    store: ObjectStore,
+    source: Source,
+    fetched: Future[bytes] | None,
+    *,
+    first_index: int,
+    settings: Settings,
+    options: ReadOptions,
 ) -> Iterator[Row | BadRow]:
+    """The rows of one source, from what was fetched of it already or else from the store."""
+    bucket = store.in_bucket(source.bucket)
+    data = None if fetched is None else fetched.result()
     if source.format == "parquet":
         # pyarrow takes a third of a second and 60 MB: only a process that reads Parquet pays for it.
         from jobs.intake.parquet import parquet_rows  # noqa: PLC0415
 
+        file = (
+            SeekableObject(bucket, source.key, etag=source.etag, size=source.size)
+            if data is None
+            else io.BytesIO(data)
+        )
         return parquet_rows(
-            cast(BinaryIO, SeekableObject(store, source.key, etag=source.etag, size=source.size)),
+            cast(BinaryIO, file),
             source=source.name,
             first_index=first_index,
             options=options,
             max_expansion=settings.max_expansion,
         )
-    chunks = store.stream(source.key, etag=source.etag)
+    chunks = bucket.stream(source.key, etag=source.etag) if data is None else [data]
     return read_rows(
         expand(chunks, source.compression, max_expansion=settings.max_expansion),
         format=source.format,

@@ -53,7 +53,7 @@ def pin_files(
     found = {}
     for name, file_id in kind.files(params).items():
         try:
-            found[name] = pin_sources(store, tenant, file_spec(spec, file_id))
+            found[name] = pin_sources(store, tenant, file_spec(spec, file_id)).sources
         except JobFailure as failure:
             raise JobFailure(failure.failure_code, failure.detail, field=f"params.{name}") from None
     return found

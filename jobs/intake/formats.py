@@ -11,6 +11,11 @@ _FORMATS: dict[str, InputFormat] = {
     "tsv": "tsv",
     "txt": "text",
     "text": "text",
+    "md": "documents",
+    "markdown": "documents",
+    "html": "html",
+    "htm": "html",
+    "xhtml": "html",
     "parquet": "parquet",
 }
 _COMPRESSIONS = {"gz": "gzip", "zst": "zstd"}

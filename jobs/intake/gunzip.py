@@ -30,9 +30,17 @@ def gunzip(
 
 
 def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut at the same places whatever the chunks are: what comes out before damage shows depends on
+    it."""
+    held = bytearray()
     for chunk in chunks:
-        for at in range(0, len(chunk), _SLICE):
-            yield chunk[at : at + _SLICE]
+        held += chunk
+        whole = len(held) - len(held) % _SLICE
+        for at in range(0, whole, _SLICE):
+            yield bytes(held[at : at + _SLICE])
+        del held[:whole]
+    if held:
+        yield bytes(held)
 
 
 class _Gunzip:

@@ -12,13 +12,16 @@ PIECE = 64 << 10
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 #: First bytes that no UTF-8 text has, and what they say.
+_WRAPPED = {
+    b"\x1f\x8b": "is compressed with gzip; give it a name that ends in .gz",
+    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard; give it a name that ends in .zst",
+    b"PAR1\x15": "is Parquet; set input.format to 'parquet' or give it a name that ends in .parquet",
+}
 _FOREIGN = {
     b"\xff\xfe": "is UTF-16; convert it to UTF-8",
     b"\xfe\xff": "is UTF-16; convert it to UTF-8",
     b"\x00\x00\xfe\xff": "is UTF-32; convert it to UTF-8",
-    b"\x1f\x8b": "is compressed with gzip; give it a name that ends in .gz",
-    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard; give it a name that ends in .zst",
-    b"PAR1\x15": "is Parquet; set input.format to 'parquet' or give it a name that ends in .parquet",
+    **_WRAPPED,
 }
 _LONGEST_MARK = max(map(len, _FOREIGN))
 
@@ -61,3 +64,8 @@ def without_mark(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
     if head:
         yield head
     yield from rest
+
+
+def wrapped(head: bytes) -> str | None:
+    """What the first bytes of something that is no text in itself say of it; None: it may be text."""
+    return next((meaning for mark, meaning in _WRAPPED.items() if head.startswith(mark)), None)

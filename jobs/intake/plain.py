@@ -35,29 +35,39 @@ def document_rows(
 
     Here a foreign encoding is the row's own fault, not the job's.
     """
-    # Without an id nobody could tell which result belongs to which file.
-    name = source[-MAX_CUSTOM_ID:]
-    held = bytearray()
-    size = 0
+    name = document_name(source)
     try:
-        for piece in pieces:
-            size += len(piece)
-            if size <= options.max_row_bytes:
-                held += piece
-            else:
-                held.clear()
+        data = whole(pieces, options.max_row_bytes)
     except JobFailure as failure:
         if failure.failure_code != "input_encoding":
             raise
         yield BadRow(first_index, RowFailure("invalid_utf8", failure.detail), source, 1, name)
         return
-    if not size:
+    if data == b"":
         return
-    read = _text(LongLine(size) if size > len(held) else bytes(held), "the document", options)
+    read = _text(data, "the document", options)
     if isinstance(read, str):
         yield Row(first_index, read, name, {}, source, 1)
     else:
         yield BadRow(first_index, read, source, 1, name)
+
+
+def document_name(source: str) -> str:
+    """The ``custom_id`` of a row that is a whole source: without one nobody could tell whose result it is."""
+    return source[-MAX_CUSTOM_ID:]
+
+
+def whole(pieces: Iterable[bytes], limit: int) -> bytes | LongLine:
+    """All bytes of a source; of more than ``limit`` only how many they are."""
+    held = bytearray()
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size <= limit:
+            held += piece
+        else:
+            held.clear()
+    return LongLine(size) if size > limit else bytes(held)
 
 
 def _text(raw: bytes | LongLine, where: str, options: ReadOptions) -> str | RowFailure:

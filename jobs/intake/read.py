@@ -23,7 +23,8 @@ def read_rows(
 ) -> Iterator[Row | BadRow]:
     """The rows of one source, numbered from ``first_index`` without gaps, bad ones included.
 
-    The text must be UTF-8, with or without a byte order mark. Lines end in LF or CRLF. An empty source has no rows.
+    The text must be UTF-8, but for web pages, with or without a byte order mark. Lines end in LF or CRLF. An empty
+    source has no rows.
 
     Args:
         chunks: the source's bytes, decompressed, in chunks of any size.
@@ -33,6 +34,12 @@ def read_rows(
         JobFailure: while iterating, where no row can be read: ``input_encoding``, not UTF-8 by its first bytes;
             ``input_header`` and ``missing_text_field``, a table without the header that it needs.
     """
+    if format == "html":
+        # Only a process that reads web pages pays for libxml2.
+        from jobs.intake.webpages import page_rows  # noqa: PLC0415
+
+        # A page may be in any encoding.
+        return page_rows(rechunk(chunks), source=source, first_index=first_index, options=options)
     pieces = without_mark(rechunk(chunks), source)
     match format:
         case "jsonl":

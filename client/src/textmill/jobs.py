@@ -63,7 +63,7 @@ class Jobs:
             input: a local path (uploaded first), an ``s3://`` URI, an uploaded file or its id, a file open in
                 binary mode, or a list of rows, each an object or a plain text.
             model: reference such as ``hf:org/name`` or ``registry:name@alias``.
-            format: ``jsonl``, ``csv``, ``tsv``, ``text``, ``documents`` or ``parquet``; by default from the
+            format: ``jsonl``, ``csv``, ``tsv``, ``text``, ``documents``, ``html`` or ``parquet``; by default from the
                 name's ending.
             text_field: field or column that holds the text.
             id_field: field or column that holds the row's own id.

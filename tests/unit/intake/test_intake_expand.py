@@ -6,7 +6,7 @@ import gzip
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import pytest
 from hypothesis import given
@@ -136,3 +136,24 @@ def test_large_input_may_expand_up_to_the_factor() -> None:
 def test_any_number_of_empty_members() -> None:
     data = gzip.compress(b"") * 20_000 + gzip.compress(b"end")
     assert gunzip([data]) == b"end"
+
+
+@given(st.lists(st.integers(1, 40_000), min_size=1, max_size=9), st.integers(0, 90_000))
+def test_what_comes_out_before_damage_is_the_same_however_it_arrives(
+    sizes: list[int], place: int
+) -> None:
+    data = bytearray(gzip.compress(bytes(range(256)) * 400, 0))
+    data[place % len(data)] ^= 0xFF
+
+    def before(chunks: Iterable[bytes]) -> bytes:
+        found = bytearray()
+        try:
+            for piece in expand(chunks, "gzip", max_expansion=100):
+                found += piece
+        except JobFailure as failure:
+            found += failure.detail.encode()
+        return bytes(found)
+
+    edges = [sum(sizes[:n]) for n in range(len(sizes) + 1)] + [len(data)]
+    pieces = [bytes(data[a:b]) for a, b in pairwise(edges) if a < b]
+    assert before(pieces) == before([bytes(data)])

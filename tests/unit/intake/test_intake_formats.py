@@ -25,7 +25,12 @@ from jobs.intake import detect
         ("table.parquet.gz", ("parquet", "gzip")),
         ("rows.jsonl.zst", ("jsonl", "zstd")),
         ("export.ZST", (None, "zstd")),
-        ("README.md", (None, None)),
+        ("README.md", ("documents", None)),
+        ("notes.markdown.gz", ("documents", "gzip")),
+        ("index.HTM", ("html", None)),
+        ("a/page.html.zst", ("html", "zstd")),
+        ("page.xhtml", ("html", None)),
+        ("latest.json", (None, None)),
         ("", (None, None)),
     ],
 )

@@ -19,7 +19,7 @@ from textmill.params import ParamError, parse_params
 from textmill.progress import TransferBar
 from textmill.source import Source
 
-FORMATS = ("jsonl", "csv", "tsv", "text", "documents", "parquet")
+FORMATS = ("jsonl", "csv", "tsv", "text", "documents", "html", "parquet")
 #: Ending of the name under which stdin is uploaded, by format.
 _ENDINGS = {"text": "txt", "documents": "txt"}
 
