@@ -7,6 +7,7 @@ from typing import BinaryIO, cast
 
 from jobs.errors import JobFailure, NotFound
 from jobs.intake import ReadOptions, detect, expand, read_rows, row_from_object
+from jobs.intake.results import result_rows
 from jobs.names import TenantNames
 from jobs.plan import Source
 from jobs.rows import BadRow, Row
@@ -15,6 +16,7 @@ from jobs.settings import Settings
 from jobs.spec import InputSpec
 from storage.files import FileTable
 from storage.objects import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore
+from storage.results import NotCompleted, find_results
 from storage.seekable import SeekableObject
 
 
@@ -22,8 +24,11 @@ def pin_sources(store: ObjectStore, tenant: str, spec: InputSpec) -> list[Source
     """The objects that hold a job's rows, as they are now. Empty for inline rows.
 
     Raises:
-        JobFailure: there is no such object (``input_missing``), or its format cannot be told (``input_format``).
+        JobFailure: there is no such object (``input_missing``), its format cannot be told (``input_format``), or it is
+            of a job that has not completed (``input_not_completed``).
     """
+    if spec.job is not None:
+        return [_pin_results(store, tenant, spec.job)]
     if spec.file is not None:
         name = TenantNames(tenant).file_content(spec.file)
         try:
@@ -35,6 +40,23 @@ def pin_sources(store: ObjectStore, tenant: str, spec: InputSpec) -> list[Source
     if spec.uri is not None:
         return _pin_uri(store, spec, spec.uri)
     return []
+
+
+def _pin_results(store: ObjectStore, tenant: str, job_id: str) -> Source:
+    try:
+        info = find_results(store, tenant, job_id)
+    except NotCompleted as error:
+        raise JobFailure("input_not_completed", str(error), field="input.job") from None
+    except ObjectMissing:
+        raise JobFailure("input_missing", f"no job {job_id}", field="input.job") from None
+    return Source(
+        bucket=store.bucket,
+        key=info.name,
+        name=f"job:{job_id}",
+        etag=info.etag,
+        size=info.size,
+        format="jsonl",
+    )
 
 
 def _pin_uri(store: ObjectStore, spec: InputSpec, uri: str) -> list[Source]:
@@ -114,7 +136,12 @@ def stream_rows(
     index = 0
     for source in sources:
         try:
-            for row in _rows(store.in_bucket(source.bucket), source, index, settings, options):
+            bucket = store.in_bucket(source.bucket)
+            if spec.job is not None:
+                chunks = bucket.stream(source.key, etag=source.etag)
+                yield from result_rows(chunks, spec, source=source.name, options=options)
+                continue
+            for row in _rows(bucket, source, index, settings, options):
                 index = row.index + 1
                 yield row
         except ObjectMissing:
