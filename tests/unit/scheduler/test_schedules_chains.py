@@ -11,7 +11,7 @@ import pytest
 from jobs.states import Status
 from storage.runs import RunEnd
 from storage.schedules import Revision
-from tests.unit.scheduler.world import HOUR, MINUTE, TENANT, FakeJob, Killed, World
+from tests.unit.scheduler.world import HOUR, MINUTE, TENANT, FakeJob, World, live
 
 START = int(datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp() * 1000)
 
@@ -206,30 +206,6 @@ def test_a_model_or_kind_that_is_gone_refuses_its_step(world: World) -> None:
         "refused",
         {None: "completed", "b": "refused", "c": "skipped"},
     )
-
-
-def live(world: World, until: int, killed_at: int) -> int:
-    """Let time pass with schedulers of which one is killed at its so-manieth call; how many calls there were."""
-    calls = 0
-
-    def count() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == killed_at:
-            raise Killed
-
-    world.step = count
-    while (due := world.turns.first()) is not None and due <= until:
-        world.now = max(world.now, due)
-        try:
-            while world.firer.fire():
-                pass
-        except Killed:
-            # Its lease runs out, and another one comes.
-            continue
-    world.now = until
-    world.step = lambda: None
-    return calls
 
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"

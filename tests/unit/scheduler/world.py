@@ -129,6 +129,30 @@ class World:
         return [(run, end) for run, end in reversed(found) if run is not None]
 
 
+def live(world: World, until: int, killed_at: int) -> int:
+    """Let time pass with schedulers of which one is killed at its so-manieth call; how many calls there were."""
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == killed_at:
+            raise Killed
+
+    world.step = count
+    while (due := world.turns.first()) is not None and due <= until:
+        world.now = max(world.now, due)
+        try:
+            while world.firer.fire():
+                pass
+        except Killed:
+            # Its lease runs out, and another one comes.
+            continue
+    world.now = until
+    world.step = lambda: None
+    return calls
+
+
 class MemoryStore(ObjectStore):
     """Objects by folder, in order of their names."""
 
@@ -178,7 +202,11 @@ class MemoryStore(ObjectStore):
         names = self._folders.get(folder, [])
         if folder.count("/") < 5:
             below = sorted(
-                n for f, some in self._folders.items() if f.startswith(prefix) for n in some
+                name
+                for one, some in self._folders.items()
+                if one.startswith(folder)
+                for name in some
+                if name.startswith(prefix)
             )
             parts = {prefix + n.removeprefix(prefix).partition("/")[0] + "/" for n in below}
             names = below if recursive else sorted(parts)
