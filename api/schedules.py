@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -13,16 +15,20 @@ from api.operations import IDEMPOTENCY_KEY, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
 from api.schemas.schedules import RunPage, RunView, SchedulePage, ScheduleView
+from api.schemas.webhooks import DeliveryPage, DeliveryView
 from api.services import caller, services
+from jobs.chains import StepState, in_order
 from jobs.errors import FieldError, InvalidRequest, NotFound
 from jobs.ids import idempotent_schedule_id, is_id
 from jobs.params import validate
 from jobs.record import rfc3339
 from jobs.schedules import ScheduleChange, ScheduleSpec
 from jobs.scopes import Scope
-from jobs.spec import JobSpec
-from storage.runs import RunTable, public_run
+from jobs.spec import JobTemplate
+from jobs.webhooks import is_schedule_event_id
+from storage.runs import Run, RunEnd, RunTable, public_run
 from storage.schedules import Revision
+from storage.webhooks import DeliveryTable, Resending
 
 blueprint = Blueprint("schedules", __name__)
 
@@ -78,11 +84,11 @@ class RunsQuery(Query):
 def create(body: ScheduleSpec) -> Response:
     """Make a schedule.
 
-    Its job is checked as a submission is. A model's alias in it is looked up at each firing.
+    Its job is checked as a submission is, and so are those that follow it. A model's alias is looked up at each firing,
+    when the job is submitted.
     """
     at, tenant, key = services(), caller().tenant, idempotency_key()
-    _check_job(tenant, body.job)
-    _check_incremental(body)
+    _check(tenant, body)
     secret = at.installation.idempotency_secret
     schedule_id = None if key is None else idempotent_schedule_id(secret, tenant, key)
     made, new = at.schedules.create(tenant, body, schedule_id)
@@ -139,9 +145,7 @@ def change(schedule_id: str, body: ScheduleChange) -> Response:
 
     def changed(spec: ScheduleSpec) -> ScheduleSpec:
         new = validate(ScheduleSpec, orjson.dumps(spec.patched(body.changes())))
-        if new.job != spec.job:
-            _check_job(tenant, new.job)
-        _check_incremental(new)
+        _check(tenant, new, spec)
         return new
 
     return json_response(_shown(at.schedules.revise(tenant, schedule_id, now, changed)))
@@ -197,12 +201,19 @@ def resume(schedule_id: str) -> Response:
     scope=Scope.JOBS_WRITE,
     body=TriggerBody,
     body_required=False,
+    headers=[IDEMPOTENCY_KEY],
     answers={200: Answer(description="The run.", model=RunView)},
+    problems=[409],
 )
 def trigger(schedule_id: str, body: TriggerBody) -> Response:
-    """Make a run now, also of a paused schedule and beside others. Each call makes one."""
-    run, end = services().firings.trigger(caller().tenant, schedule_id, full=body.full)
-    return json_response(public_run(run, end))
+    """Make a run now, also of a paused schedule and beside others.
+
+    Each call makes one, but those with the same `Idempotency-Key` are given the same one.
+    """
+    run, end = services().firings.trigger(
+        caller().tenant, schedule_id, full=body.full, key=idempotency_key()
+    )
+    return json_response(_shown_run(run, end))
 
 
 @blueprint.get("/schedules/<schedule_id>/runs")
@@ -220,8 +231,47 @@ def runs(schedule_id: str, query: RunsQuery) -> Response:
     table = RunTable(at.store, tenant, schedule_id)
     marks = list(islice(table.marks(query.after), query.limit + 1))
     found = [(table.get(mark.id), table.end_of(mark.id)) for mark in marks[: query.limit]]
-    shown = [public_run(run, end) for run, end in found if run is not None]
+    shown = [_shown_run(run, end) for run, end in found if run is not None]
     return page_response(shown, len(marks) > query.limit)
+
+
+@blueprint.get("/schedules/<schedule_id>/deliveries")
+@operation(
+    name="list_schedule_deliveries",
+    tag="schedules",
+    scope=Scope.JOBS_READ,
+    query=PageQuery,
+    answers={200: Answer(description="A page of deliveries.", model=DeliveryPage)},
+)
+def deliveries(schedule_id: str, query: PageQuery) -> Response:
+    """List what the schedule's webhook was told, and what came of it."""
+    at, tenant = services(), caller().tenant
+    at.schedules.get(tenant, schedule_id)
+    if query.after is not None and not is_schedule_event_id(query.after, schedule_id):
+        raise NotFound(f"no delivery {query.after} to go on after")
+    found, more = DeliveryTable(at.store).page(
+        tenant, schedule_id, after=query.after, limit=query.limit
+    )
+    return page_response([delivery.public() for delivery in found], more)
+
+
+@blueprint.post("/schedules/<schedule_id>/deliveries/<delivery_id>/resend")
+@operation(
+    name="resend_schedule_delivery",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    answers={200: Answer(description="The delivery, which is pending again.", model=DeliveryView)},
+    problems=[409],
+)
+def resend(schedule_id: str, delivery_id: str) -> Response:
+    """Tell the schedule's webhook again.
+
+    The same event under the same id, whatever came of it before; attempted at once, and then for a day.
+    """
+    at, tenant = services(), caller().tenant
+    at.schedules.get(tenant, schedule_id)
+    delivery = Resending(at.store, at.ledger).resend(tenant, schedule_id, delivery_id)
+    return json_response(delivery.public())
 
 
 def public_schedule(revision: Revision, late_since: int | None) -> dict[str, Any]:
@@ -256,15 +306,53 @@ def _settle(tenant: str, schedule_id: str) -> int:
     return now
 
 
-def _check_job(tenant: str, job: JobSpec) -> None:
+def _shown_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
+    """A run as the API shows it; of one that goes on, how its jobs stand."""
+    if end is not None:
+        return public_run(run, end)
+    known = services().ledger.jobs
+    states = []
+    for step, job in run.jobs.items():
+        record = known.find(job)
+        status = "waiting" if record is None else record.status.value
+        states.append(StepState(step=step, job=job, status=status))
+    return public_run(run, end, states)
+
+
+def _check(tenant: str, spec: ScheduleSpec, known: ScheduleSpec | None = None) -> None:
+    """Check what a schedule submits and tells; only what is not known already."""
+    acceptance = services().acceptance
+    _check_incremental(spec)
+    if known is None or spec.job != known.job:
+        with _within("job"):
+            acceptance.accept(tenant, spec.job)
+    if known is None or spec.then != known.then or spec.job != known.job:
+        made = _product(spec.job)
+        for step in in_order(spec.then):
+            with _within(f"then.{spec.then.index(step)}.job"):
+                acceptance.check_step(tenant, step.job, made)
+            made |= _product(step.job)
+    if spec.webhook is not None and (known is None or spec.webhook != known.webhook):
+        acceptance.check_webhook(spec.webhook)
+
+
+def _product(job: JobTemplate) -> set[str]:
+    """The name of the model that a job makes, if it makes one."""
+    name = job.params.get("output_name")
+    return {name} if isinstance(name, str) else set()
+
+
+@contextmanager
+def _within(field: str) -> Iterator[None]:
+    """Name the fields of a part as those of the whole."""
     try:
-        services().acceptance.accept(tenant, job)
+        yield
     except InvalidRequest as error:
         named = [
-            FieldError(field=f"job.{one.field}", reason=one.reason, value=one.value)
+            FieldError(field=f"{field}.{one.field}", reason=one.reason, value=one.value)
             for one in error.fields
         ]
-        raise type(error)(f"job.{error.detail}", fields=named) from None
+        raise type(error)(f"{field}.{error.detail}", fields=named) from None
 
 
 def _check_incremental(spec: ScheduleSpec) -> None:

@@ -248,12 +248,18 @@ class TenantNames:
         return f"{self.keys}{key_id}.json"
 
     def delivery(self, delivery_id: str) -> str:
-        """Written before the ledger learns that an event is to be delivered. Its id begins with the job's."""
+        """Written before the ledger learns that an event is to be delivered. Its id begins with that of the job or
+        schedule."""
         return f"{self.prefix}webhooks/{delivery_id}.json"
 
-    def deliveries(self, job_id: str) -> str:
-        """How the names of a job's deliveries begin."""
-        return f"{self.prefix}webhooks/{job_id}:"
+    def deliveries(self, subject_id: str) -> str:
+        """How the names of a job's or a schedule's deliveries begin."""
+        return f"{self.prefix}webhooks/{subject_id}:"
+
+    @property
+    def schedules_deliveries(self) -> str:
+        """How the names of all schedules' deliveries begin."""
+        return f"{self.prefix}webhooks/schedule_"
 
     @property
     def schedules(self) -> str:
@@ -326,6 +332,19 @@ class ScheduleNames:
     def ends(self) -> str:
         """Folder of how runs ended; the status is part of the name."""
         return self.prefix + "ends/"
+
+    @property
+    def late(self) -> str:
+        """There while a webhook was told that the schedule is late, and not yet that it is no longer so."""
+        return self.prefix + "late.json"
+
+    def trigger(self, digest: str) -> str:
+        """Which run was made by hand for an ``Idempotency-Key``, by the key's digest."""
+        return f"{self.prefix}triggers/{digest}.json"
+
+    def stopped(self, run_id: str) -> str:
+        """Says that a run of several jobs goes no further: a later one took its place."""
+        return f"{self.prefix}stopped/{run_key(run_id)}"
 
     def run(self, run_id: str) -> str:
         return self.runs + run_key(run_id)

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from jobs.chains import MOST_STEPS, Step, check_steps, with_predecessors
 from jobs.spec import JobSpec
 from jobs.timing import CRON_PATTERN, MOST_CRON, Timing, check_cron, parse_moment, zone
+from jobs.webhooks import WebhookSpec
 
 #: A firing that is decided so many ms late at most is on time; later ones were missed, for nobody was there.
 ON_TIME_MS = 300_000
@@ -134,6 +136,27 @@ class ScheduleSpec(ScheduleFields):
     """A schedule as it was asked for: the body of ``POST /v1/schedules``."""
 
     job: JobSpec = Field(description="The job that each firing submits.")
+    then: list[Step] = Field(
+        default_factory=list,
+        max_length=MOST_STEPS,
+        description="Jobs that follow it in the same run, each of which reads the results of another.",
+    )
+    webhook: WebhookSpec | None = Field(
+        default=None,
+        description="Whom to tell when the schedule is late or no longer so, when a run failed for good, and when "
+        "failures paused it.",
+    )
+
+    @field_validator("then", mode="before")
+    @classmethod
+    def _predecessors(cls, value: object) -> object:
+        return with_predecessors(value)
+
+    @field_validator("then")
+    @classmethod
+    def _steps(cls, value: list[Step]) -> list[Step]:
+        check_steps(value)
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -185,10 +208,12 @@ class ScheduleSpec(ScheduleFields):
         return {**self.model_dump(mode="json"), **changes}
 
     def public(self) -> dict[str, Any]:
-        """As the API shows it: without the secret of its job's webhook."""
+        """As the API shows it: without the secrets of webhooks."""
         entry = self.model_dump(mode="json")
-        if entry["job"].get("webhook"):
-            entry["job"]["webhook"].pop("secret")
+        jobs = [entry["job"], *(step["job"] for step in entry["then"])]
+        for one in (entry, *jobs):
+            if one.get("webhook"):
+                one["webhook"].pop("secret")
         return entry
 
 
@@ -202,6 +227,15 @@ class ScheduleChange(ScheduleFields):
         default=None,
         description="The job that each firing submits, whole: the body of a submission.",
         examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
+    )
+    then: list[dict[str, Any]] | None = Field(
+        default=None,
+        max_length=MOST_STEPS,
+        description="The jobs that follow it, all of them; an empty list: none.",
+        examples=[[]],
+    )
+    webhook: WebhookSpec | None = Field(
+        default=None, description="Whom to tell, with its secret; null: nobody."
     )
 
     def changes(self) -> dict[str, Any]:

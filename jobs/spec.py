@@ -16,7 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from jobs.ids import ID_PATTERN
 from jobs.outtake import OutputFormat
+from jobs.selecting import Condition
 from jobs.states import Priority
 from jobs.webhooks import WebhookSpec
 
@@ -32,12 +34,71 @@ InputFormat = Literal[StreamedFormat, "parquet"]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def check_max_errors(value: object) -> object:
+    """A limit of failed rows, as it was given.
+
+    Raises:
+        ValueError: it is neither a number of rows nor a percentage.
+    """
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    share = isinstance(value, str) and re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%", value)
+    if value is None or number or (share and float(share[1]) <= 100):
+        return value
+    raise ValueError("expected a number of rows, at least 0, or a percentage such as '1%'")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class InputSpec(_Strict):
-    """Where the rows come from: exactly one of ``items``, ``file`` and ``uri``."""
+class RowsSpec(_Strict):
+    """Which values of what is read make a row."""
+
+    text_field: FieldName = Field(
+        default="text", description="Field or column that holds the text.", examples=["body"]
+    )
+    id_field: FieldName = Field(
+        default="custom_id",
+        description="Field or column that holds the row's own id.",
+        examples=["ticket_id"],
+    )
+    carry: list[FieldName] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Further fields to carry along into each result row's `fields`.",
+        examples=[["country"]],
+    )
+    fields: dict[FieldName, FieldName] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Of a job's results: names for values that lie elsewhere in a result, each by a dotted path. "
+        "`text_field`, `id_field`, `carry` and fields that the kind reads go by these names first; they may be paths "
+        "themselves.",
+        examples=[{"label": "output.label"}],
+    )
+    where: list[Condition] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Of a job's results: only those for which all of this holds; the others are left out.",
+        examples=[[{"field": "output.score", "at_least": 0.9}]],
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Hashes of bodies stand in stores that were filled before these fields existed.
+        entry: dict[str, Any] = handler(self)
+        later = ("job", "fields", "where")
+        return {name: value for name, value in entry.items() if value or name not in later}
+
+    def _require_text(self) -> None:
+        """Of a job's results, there is no text by itself."""
+        if "text_field" not in self.model_fields_set and "text" not in self.fields:
+            reason = "expected text_field to name the value of a result that is the text"
+            raise ValueError(f"{reason}, such as output.translation or fields.text")
+
+
+class InputSpec(RowsSpec):
+    """Where the rows come from: exactly one of ``items``, ``file``, ``uri`` and ``job``."""
 
     items: list[Any] | None = Field(
         default=None,
@@ -65,19 +126,11 @@ class InputSpec(_Strict):
         "compressed.",
         examples=["jsonl"],
     )
-    text_field: FieldName = Field(
-        default="text", description="Field or column that holds the text.", examples=["body"]
-    )
-    id_field: FieldName = Field(
-        default="custom_id",
-        description="Field or column that holds the row's own id.",
-        examples=["ticket_id"],
-    )
-    carry: list[FieldName] = Field(
-        default_factory=list,
-        max_length=50,
-        description="Further fields to carry along into each result row's `fields`.",
-        examples=[["country"]],
+    job: str | None = Field(
+        default=None,
+        pattern=f"^job_{ID_PATTERN}$",
+        description="Id of a completed job, whose results are the rows.",
+        examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
     )
 
     @field_validator("uri")
@@ -94,10 +147,18 @@ class InputSpec(_Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> InputSpec:
-        given = [name for name in ("items", "file", "uri") if getattr(self, name) is not None]
+        sources = ("items", "file", "uri", "job")
+        given = [name for name in sources if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
-            raise ValueError(f"expected exactly one of items, file and uri, found {found}")
+            raise ValueError(f"expected exactly one of items, file, uri and job, found {found}")
+        if self.job is not None:
+            self._require_text()
+            if self.format is not None:
+                raise ValueError("expected no format: a job's results have their own")
+        elif self.fields or self.where:
+            name = "fields" if self.fields else "where"
+            raise ValueError(f"{name} is for the results of a job")
         return self
 
 
@@ -124,8 +185,8 @@ class OutputSpec(_Strict):
         return value
 
 
-class JobSpec(_Strict):
-    """The body of a submission."""
+class JobTemplate(_Strict):
+    """All of a submission but what it reads."""
 
     kind: str = Field(
         max_length=100,
@@ -141,7 +202,6 @@ class JobSpec(_Strict):
     name: str | None = Field(
         default=None, max_length=200, description="A name for people.", examples=["nightly-tickets"]
     )
-    input: InputSpec = Field(description="Where the rows come from.")
     params: dict[str, Any] = Field(
         default_factory=dict, description="Parameters of the kind.", examples=[{"top_k": 3}]
     )
@@ -190,11 +250,7 @@ class JobSpec(_Strict):
     @field_validator("max_errors", mode="before")
     @classmethod
     def _max_errors(cls, value: object) -> object:
-        number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
-        share = isinstance(value, str) and re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%", value)
-        if value is None or number or (share and float(share[1]) <= 100):
-            return value
-        raise ValueError("expected a number of rows, at least 0, or a percentage such as '1%'")
+        return check_max_errors(value)
 
     @property
     def window_ms(self) -> int | None:
@@ -215,3 +271,9 @@ class JobSpec(_Strict):
         if isinstance(self.max_errors, str):
             return float(self.max_errors.rstrip("%")) / 100
         return None
+
+
+class JobSpec(JobTemplate):
+    """The body of a submission."""
+
+    input: InputSpec = Field(description="Where the rows come from.")

@@ -157,7 +157,7 @@ def check_target(
 
 
 class WebhookSpec(BaseModel):
-    """Whom to tell when the job has ended."""
+    """Whom to tell, and how it is signed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -186,7 +186,7 @@ class WebhookSpec(BaseModel):
 
     @field_serializer("secret", when_used="json")
     def _kept(self, value: SecretStr, info: SerializationInfo) -> str:
-        # Only job.json is made of a submission: it is the one place where the secret is kept.
+        # Only job.json and revisions of schedules are made of it: they are the places where the secret is kept.
         return value.get_secret_value()
 
 
@@ -232,6 +232,22 @@ def is_event_id(value: str, job_id: str) -> bool:
     """Whether a value has the form of an event's id of this job."""
     ends = "|".join(status for status in Status if status.ended)
     return re.fullmatch(rf"{re.escape(job_id)}:[1-9][0-9]{{0,8}}:({ends})", value) is not None
+
+
+def schedule_event_id(schedule_id: str, what: str, of: str) -> str:
+    """The id of what happened to a schedule, such as ``late``; ``of`` says which time that was."""
+    return f"{schedule_id}:{what}:{of}"
+
+
+def is_schedule_event_id(value: str, schedule_id: str) -> bool:
+    """Whether a value has the form of an event's id of this schedule."""
+    what = "late|recovered|paused|run_failed"
+    return re.fullmatch(rf"{re.escape(schedule_id)}:({what}):[0-9]{{1,13}}m?", value) is not None
+
+
+def schedule_event(what: str, at: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the event that something happened to a schedule, in ms."""
+    return {"type": f"schedule.{what}", "timestamp": rfc3339(at), "data": dict(data)}
 
 
 def event(record: JobRecord) -> dict[str, Any]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from jobs.chains import StepJob
 from jobs.errors import FieldError, InvalidRequest, NotFound, TooLarge, UnknownModel
 from jobs.kinds import Kind, KindRegistry
 from jobs.modelref import ModelRef, Scheme
 from jobs.params import parse_params
 from jobs.s3uri import check_allowed
 from jobs.settings import Settings
-from jobs.spec import MAX_INLINE_BYTES, JobSpec
+from jobs.spec import MAX_INLINE_BYTES, JobSpec, JobTemplate
+from jobs.states import Status
 from jobs.training import TrainingKind
-from jobs.webhooks import check_target
+from jobs.webhooks import WebhookSpec, check_target
 from storage.files import FileTable
 from storage.ledger import Ledger
-from storage.objects import ObjectStore
+from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import Registry
+from storage.results import NotCompleted, find_results
 from storage.tenants import allowed_prefixes
 
 
@@ -42,6 +45,7 @@ class Acceptance:
         self._settings = settings
         self._kinds = kinds
         self._ledger = ledger
+        self._store = store
         self._files = FileTable(store)
         self._registry = Registry(store)
 
@@ -60,6 +64,41 @@ class Acceptance:
         input_bytes = self._check_input(spec, tenant)
         self._check_ways_out(spec, tenant)
         return Accepted(model=model, input_bytes=input_bytes)
+
+    def check_step(self, tenant: str, job: StepJob, made: Collection[str] = ()) -> None:
+        """Check a job that is to follow another one, so far as can be told before that has ended.
+
+        Args:
+            tenant: whose it is.
+            job: what is to be submitted.
+            made: names of models that jobs before it make.
+
+        Raises:
+            InvalidRequest: as :meth:`accept`.
+        """
+        kind = self._kinds.require(job.kind)
+        params = parse_params(kind, job.params)
+        if isinstance(kind, TrainingKind):
+            self._check_files(kind.files(params), tenant)
+        try:
+            self.resolve_model(tenant, kind, job.model)
+        except UnknownModel:
+            ref = ModelRef.parse(job.model or "")
+            if ref.scheme is not Scheme.REGISTRY or ref.location not in made:
+                raise
+        self._check_ways_out(job, tenant)
+
+    def check_webhook(self, webhook: WebhookSpec) -> None:
+        """Refuse a webhook that this installation would never serve.
+
+        Raises:
+            InvalidRequest: it names ``webhook.url``.
+        """
+        check_target(
+            webhook.url,
+            allow_http=self._settings.webhook_allow_http,
+            allowed=self._settings.webhook_networks,
+        )
 
     def resolve_model(self, tenant: str, kind: Kind, text: str | None) -> dict[str, Any] | None:
         """What a submission's model reference stands for now, with the version pinned.
@@ -120,18 +159,31 @@ class Acceptance:
                 raise InvalidRequest.of("input.file", "no such file", given.file) from None
         elif given.uri is not None:
             self._check_uri(given.uri, tenant, "input.uri")
+        elif given.job is not None:
+            return self._check_job(given.job, tenant)
         return None
 
-    def _check_ways_out(self, spec: JobSpec, tenant: str) -> None:
+    def _check_job(self, job_id: str, tenant: str) -> int | None:
+        """Refuse results that are not there; their size in bytes, where that is known."""
+        try:
+            record = self._ledger.jobs.get(tenant, job_id)
+        except NotFound:
+            raise InvalidRequest.of("input.job", "no such job", job_id) from None
+        if record.status is not Status.COMPLETED:
+            reason = f"expected a job that has completed, this one is {record.status}"
+            raise InvalidRequest.of("input.job", reason, job_id)
+        try:
+            return find_results(self._store, tenant, job_id).size
+        except (ObjectMissing, NotCompleted):
+            # It is being deleted, or tried again; the planner looks once more and says so.
+            return None
+
+    def _check_ways_out(self, spec: JobTemplate, tenant: str) -> None:
         """Refuse an output or a webhook that this installation would never serve."""
         if spec.output is not None:
             self._check_uri(spec.output.uri, tenant, "output.uri")
         if spec.webhook is not None:
-            check_target(
-                spec.webhook.url,
-                allow_http=self._settings.webhook_allow_http,
-                allowed=self._settings.webhook_networks,
-            )
+            self.check_webhook(spec.webhook)
 
     def _check_files(self, files: Mapping[str, str], tenant: str) -> None:
         """Refuse a training that names files which are not there."""

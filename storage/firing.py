@@ -1,52 +1,36 @@
-"""One look at a schedule: decides what is due, submits what was decided, follows runs to their end.
+"""One look at a schedule: decides what is due, follows runs to their end, says when to look again.
 
-Any number of processes may look at once and be killed anywhere: a decision is made once (:mod:`storage.runs`), a run's
-job has an id that follows from the firing, and all else is read from the store and done again.
+Any number of processes may look at once and be killed anywhere: a decision is made once (:mod:`storage.runs`), jobs
+have ids that follow from the firing (:mod:`storage.following`), and all else is read from the store and done again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 
 import structlog
 
-from jobs.errors import Conflict, QuotaExceeded, TextmillError, Unavailable
-from jobs.names import JobNames
-from jobs.origin import Origin
-from jobs.record import JobRecord
+from jobs.chains import FAILURES
+from jobs.errors import Conflict
+from jobs.ids import new_token
 from jobs.schedules import Firing, Missed, Overlap, decide
 from jobs.states import Status
-from jobs.timing import day_of
 from storage.acceptance import Acceptance
+from storage.alerts import Alerts
+from storage.following import Follower, job_key
+from storage.lateness import Look, decided_until, next_look
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
 from storage.runs import Decision, Run, RunEnd, RunMark, RunTable
-from storage.schedules import Revision, ScheduleBook
+from storage.schedules import TOO_MANY_FAILURES, Revision, ScheduleBook
 from storage.submission import Submissions
 
 log = structlog.get_logger(__name__)
 
 #: Runs of one schedule that may wait for earlier ones.
 MOST_WAITING = 10
-
-#: Pauses before a failed run is tried again, in ms: the first, doubled each time, and the longest.
-RETRY_MS, MOST_RETRY_MS = 30_000, 900_000
-
-#: Between two looks at a run that has not ended, in ms: a quarter of its age, within these.
-_LOOK_MS, _MOST_LOOK_MS = 2_000, 60_000
-
-#: How a run can end that counts as failed. A cancelled one is what somebody wanted.
-FAILURES = frozenset({"failed", "expired", "refused"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What a look found."""
-
-    again_at: int | None  #: when to look again, in ms; None: not before the schedule is changed
-    late_since: int | None  #: since when (ms) a run should have completed; None: none is late
 
 
 class Firings:
@@ -62,8 +46,11 @@ class Firings:
         self._store = store
         self._ledger = ledger
         self._submissions = submissions
-        self._acceptance = acceptance
         self._book = ScheduleBook(store, ledger)
+        self._alerts = Alerts(store, ledger)
+        self._follower = Follower(
+            store, ledger, submissions, acceptance, book=self._book, alerts=self._alerts
+        )
 
     def look(self, tenant: str, schedule_id: str) -> Look | None:
         """Do all that is to be done for a schedule now; None where there is none any more.
@@ -77,17 +64,20 @@ class Firings:
         if revision is None or revision.deleted:
             return None
         runs = RunTable(self._store, tenant, schedule_id)
-        open_runs = self._follow(tenant, runs, runs.open(), now)
+        open_runs = self._follower.follow(revision, runs, runs.open(), now)
         revision = self._pause_failing(revision, runs)
+        self._alerts.paused(revision)
         stuck = False
         if not revision.paused:
             decided, stuck = self._decide(revision, runs, open_runs, now)
             if decided:
-                open_runs = self._follow(tenant, runs, open_runs, now)
-        return _next_look(revision, runs, open_runs, now, stuck=stuck)
+                open_runs = self._follower.follow(revision, runs, open_runs, now)
+        look = next_look(revision, runs, open_runs, now, stuck=stuck)
+        self._alerts.lateness(revision, look.late_since, now)
+        return look
 
     def trigger(
-        self, tenant: str, schedule_id: str, *, full: bool = False
+        self, tenant: str, schedule_id: str, *, full: bool = False, key: str | None = None
     ) -> tuple[Run, RunEnd | None]:
         """Make a run now because somebody asks for it, also of a paused schedule and beside others that run.
 
@@ -95,26 +85,51 @@ class Firings:
             tenant: whose it is.
             schedule_id: the schedule.
             full: compute every row, whatever earlier runs made of it.
+            key: an ``Idempotency-Key``; the same one is given the same run.
 
         Raises:
             NotFound: the tenant has no such schedule.
+            Conflict: the key came with another request before.
         """
         revision = self._book.get(tenant, schedule_id)
         runs = RunTable(self._store, tenant, schedule_id)
         now = self._ledger.now()
         # Never at a whole second, as firings by plan are.
         moment = now if now % 1000 else now + 1
-        while True:
-            run = self._new_run(revision, f"{moment}m", moment, now, manual=True)
-            run = replace(run, full=full)
-            if runs.decide(run):
-                break
-            moment += 1
-        end = self._step(tenant, run, [], now)
-        if end is not None:
-            runs.end(run, end)
+        token = new_token()
+        if key is not None:
+            token = hashlib.sha256(key.encode()).hexdigest()
+            moment, was_full = runs.asked(token, moment, full=full)
+            if was_full != full:
+                raise Conflict(
+                    "this Idempotency-Key was used before with another body; use a new key for a new run"
+                )
+        run = self._by_hand(revision, runs, moment, now, full=full, token=token)
+        end = runs.end_of(run.id) or self._follower.advance(revision, runs, run, [], now)
         self._ledger.schedules.enter(tenant, schedule_id, revision.number)
         return run, end
+
+    def _by_hand(
+        self,
+        revision: Revision,
+        runs: RunTable,
+        moment: int,
+        now: int,
+        *,
+        full: bool,
+        token: str,
+    ) -> Run:
+        """The run that is made at a moment, or soon after where others were; or that was made for the same key."""
+        while True:
+            run = self._new_run(revision, f"{moment}m", moment, now, manual=True)
+            run = replace(run, full=full, trigger=token)
+            known = runs.get(run.id)
+            if known is None and runs.decide(run):
+                return run
+            known = known or runs.get(run.id)
+            if known is not None and known.trigger == token:
+                return known
+            moment += 1
 
     # --- deciding ------------------------------------------------------------------------------------
 
@@ -127,7 +142,7 @@ class Firings:
             revision.id,
             revision.spec,
             revision.created_at,
-            after=_decided_until(revision, runs),
+            after=decided_until(revision, runs),
             now=now,
         )
         missed = sum(firing.verdict == "missed" for firing in due)
@@ -184,103 +199,17 @@ class Firings:
             decision=Decision.FIRE,
             revision=revision.number,
             manual=manual,
-            job=self._submissions.id_of(revision.tenant, _key(revision.id, run_id)),
+            job=self._job_id(revision, run_id, None),
+            steps={
+                step.name: self._job_id(revision, run_id, step.name) for step in revision.spec.then
+            },
             retries=revision.spec.retries,
         )
 
-    # --- following -----------------------------------------------------------------------------------
+    def _job_id(self, revision: Revision, run_id: str, step: str | None) -> str:
+        return self._submissions.id_of(revision.tenant, job_key(revision.id, run_id, step))
 
-    def _follow(self, tenant: str, runs: RunTable, open_runs: Sequence[Run], now: int) -> list[Run]:
-        """Take each open run one step further, oldest first; those that are open still."""
-        still: list[Run] = []
-        for run in open_runs:
-            end = self._step(tenant, run, still, now)
-            if end is None:
-                still.append(run)
-            else:
-                runs.end(run, end)
-                log.info("run ended", schedule=run.schedule, run=run.id, status=end.status)
-        return still
-
-    def _step(self, tenant: str, run: Run, earlier: Sequence[Run], now: int) -> RunEnd | None:
-        """Take a run one step further; its end, if it has come."""
-        record = self._ledger.jobs.find(run.job or "")
-        if record is None:
-            if run.waits and earlier:
-                return None
-            if run.cancels:
-                self._cancel(tenant, earlier)
-            return self._submit(tenant, run, now)
-        if record.status.ended and self._tries_again(tenant, run, record, now):
-            return None
-        if not record.status.ended:
-            return None
-        return RunEnd(
-            status=record.status.value,
-            at=record.ended_at or now,
-            attempts=record.attempts,
-            error=record.error,
-        )
-
-    def _submit(self, tenant: str, run: Run, now: int) -> RunEnd | None:
-        revision = self._book.revision(tenant, run.schedule, run.revision)
-        if revision is None:
-            return RunEnd(status="deleted", at=now)
-        spec = revision.spec.job
-        model, size = None, None
-        try:
-            # One that was taken in already stays as it is, whatever its references stand for by now.
-            if not self._store.exists(JobNames(tenant, run.job or "").spec):
-                accepted = self._acceptance.accept(tenant, spec)
-                model, size = accepted.model, accepted.input_bytes
-            key = _key(run.schedule, run.id)
-            origin = Origin(
-                schedule=run.schedule,
-                run=run.id,
-                date=day_of(run.fire_at, revision.spec.timezone),
-                full=run.full,
-                incremental=revision.spec.incremental,
-            )
-            self._submissions.submit(tenant, spec, model, key, input_bytes=size, origin=origin)
-        except (QuotaExceeded, Unavailable) as error:
-            if isinstance(error, Unavailable):
-                raise
-            log.info("run waits", schedule=run.schedule, run=run.id, reason=error.detail)
-        except Conflict:
-            return RunEnd(status="deleted", at=now)
-        except TextmillError as error:
-            return RunEnd(
-                status="refused", at=now, error={"code": error.code, "message": error.detail}
-            )
-        return None
-
-    def _cancel(self, tenant: str, earlier: Sequence[Run]) -> None:
-        for run in earlier:
-            record = self._ledger.jobs.find(run.job or "")
-            if record is None or record.status.ended:
-                continue
-            try:
-                self._submissions.cancel(tenant, record.id)
-            except Conflict as error:
-                # It is at its end by itself.
-                log.info("not cancelled", run=run.id, reason=error.detail)
-
-    def _tries_again(self, tenant: str, run: Run, record: JobRecord, now: int) -> bool:
-        """Whether a run whose job has ended goes on, for the job is, or will be, tried again."""
-        if record.status not in (Status.FAILED, Status.EXPIRED) or record.attempts > run.retries:
-            return False
-        pause = min(RETRY_MS << (record.attempts - 1), MOST_RETRY_MS)
-        if now < (record.ended_at or now) + pause:
-            return True
-        try:
-            self._submissions.retry(tenant, record.id, attempts=record.attempts)
-        except QuotaExceeded:
-            return True
-        except Conflict:
-            found = self._ledger.jobs.find(record.id)
-            return found is not None and not found.status.ended
-        log.info("run is tried again", run=run.id, job=record.id, attempt=record.attempts + 1)
-        return True
+    # --- failing -------------------------------------------------------------------------------------
 
     def _pause_failing(self, revision: Revision, runs: RunTable) -> Revision:
         """Pause a schedule too many of whose runs failed in a row."""
@@ -300,62 +229,9 @@ class Firings:
         message = f"{limit} runs failed in a row; the newest is {failed[0].id}"
         log.warning("schedule paused", schedule=revision.id, reason=message)
         return self._book.pause(
-            revision.tenant, revision.id, code="too_many_failures", message=message
+            revision.tenant, revision.id, code=TOO_MANY_FAILURES, message=message
         )
 
 
-def _key(schedule_id: str, run_id: str) -> str:
-    # No Idempotency-Key of a caller has a blank in it.
-    return f"schedule {schedule_id} {run_id}"
-
-
 def _without_job(run: Run, decision: Decision, reason: str) -> Run:
-    return replace(run, decision=decision, reason=reason, job=None, retries=0)
-
-
-def _decided_until(revision: Revision, runs: RunTable) -> int:
-    newest = next((mark for mark in runs.marks() if not mark.manual), None)
-    return revision.since if newest is None else max(revision.since, newest.fire_at)
-
-
-def _next_look(
-    revision: Revision, runs: RunTable, open_runs: Sequence[Run], now: int, *, stuck: bool
-) -> Look:
-    moments = [
-        now + min(max((now - run.decided_at) // 4, _LOOK_MS), _MOST_LOOK_MS) for run in open_runs
-    ]
-    late_since = None
-    if not revision.paused:
-        late_since, deadline = _lateness(revision, runs, now)
-        moments += [] if deadline is None else [deadline]
-        if not stuck:
-            moments += [due for _, due in revision.firings(_decided_until(revision, runs), 1)]
-    return Look(again_at=min(moments, default=None), late_since=late_since)
-
-
-def _lateness(revision: Revision, runs: RunTable, now: int) -> tuple[int | None, int | None]:
-    """Since when a run should have completed, and when to look for that again."""
-    planned = (
-        mark for mark in runs.marks() if not mark.manual and mark.fire_at >= revision.counted_from
-    )
-    within = revision.spec.complete_within_seconds
-    deadline = None
-    if within is None:
-        newest = list(islice(planned, 2))
-        if len(newest) < 2:
-            return None, None
-        since, expected = newest[0].fire_at, newest[1].fire_at
-    else:
-        for mark in planned:
-            since, expected = mark.fire_at + within * 1000, mark.fire_at
-            if since <= now:
-                break
-            deadline = since
-        else:
-            return None, deadline
-    for end in runs.ends():
-        if end.fire_at < expected:
-            break
-        if end.status == Status.COMPLETED:
-            return None, deadline
-    return since, deadline
+    return replace(run, decision=decision, reason=reason, job=None, steps={}, retries=0)

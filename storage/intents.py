@@ -27,7 +27,7 @@ class Act(StrEnum):
     RETRY = "retry"
     DELETE = "delete"
     KEY = "key"  #: a key was made or revoked
-    RESEND = "resend"  #: an event is to be told again
+    RESEND = "resend"  #: an event is to be told again, or one of a schedule for the first time
     SCHEDULE = "schedule"  #: a schedule was made, changed or deleted
     TENANT = "tenant"  #: a tenant's record was made or changed
 

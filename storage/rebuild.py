@@ -23,6 +23,7 @@ from storage.restore import restore_job
 from storage.schedules import ScheduleBook
 from storage.tenants import TenantTable, tenants
 from storage.usage import UsageBook
+from storage.webhooks import DeliveryTable
 
 log = structlog.get_logger(__name__)
 
@@ -82,17 +83,19 @@ def rebuild(
         ledger.restoring.clear(token)
         keys = 0
         jobs: Counter[str] = Counter()
-        ring, records, usage, schedules = (
+        ring, records, usage, schedules, deliveries = (
             KeyRing(store, ledger),
             TenantTable(store, ledger),
             UsageBook(store, ledger),
             ScheduleBook(store, ledger),
+            DeliveryTable(store),
         )
         ledger.accounts.publish_defaults()
         for tenant in tenants(store):
             records.restore(tenant)
             usage.restore(tenant)
             schedules.restore(tenant, token)
+            deliveries.restore(tenant, ledger, token)
             for key in ring.list(tenant):
                 ring.restore(key)
                 keys += 1

@@ -92,7 +92,7 @@ def _restore_deliveries(
     if ended is not None:
         # Whoever finalized it may have died before the event was written.
         table.open(ended)
-    for delivery in table.of_job(names.tenant, names.job_id):
+    for delivery in table.of(names.tenant, names.job_id):
         if delivery.status is DeliveryStatus.PENDING:
             ledger.webhooks.enter(delivery.tenant, delivery.id, restorer=token)
 

@@ -7,13 +7,14 @@ not have ended, ``ends`` says how they did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
+from jobs.chains import StepState
 from jobs.names import ScheduleNames, run_id_of
 from jobs.record import rfc3339
 from storage.objects import ObjectMissing, ObjectStore
@@ -46,6 +47,17 @@ class Run:
     cancels: bool = False  #: earlier runs are cancelled for it
     retries: int = 0
     full: bool = False  #: every row is computed, whatever earlier runs made of it
+    steps: dict[str, str] = field(default_factory=dict)  #: further jobs: step -> id of its job
+    trigger: str | None = (
+        None  #: who asked for it by hand: digest of an ``Idempotency-Key``, or a token
+    )
+
+    @property
+    def jobs(self) -> dict[str | None, str]:
+        """Ids of all its jobs by their steps; the first one has no name."""
+        ids: dict[str | None, str] = {} if self.job is None else {None: self.job}
+        ids.update(self.steps)
+        return ids
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -60,10 +72,13 @@ class Run:
 class RunEnd:
     """How a run ended."""
 
-    status: str  #: that of its job, or ``refused``: it could not be submitted; or ``deleted``: its job was
+    #: That of the job that decides (see :func:`jobs.chains.decisive`), or ``refused``: it could not be submitted; or
+    #: ``deleted``: it was.
+    status: str
     at: int  #: ms
-    attempts: int = 0  #: generations of its job
+    attempts: int = 0  #: generations of that job
     error: dict[str, Any] | None = None
+    jobs: list[dict[str, Any]] = field(default_factory=list)  #: each, as the API shows it
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -123,10 +138,34 @@ class RunTable:
         found.sort(key=lambda run: (run.fire_at, run.manual))
         return found
 
+    def stop(self, run: Run) -> None:
+        """Let a run of several jobs go no further. Whoever looks at it next cancels what goes on."""
+        self._store.put(self._names.stopped(run.id), b"")
+
+    def stopped(self, run: Run) -> bool:
+        """Whether it goes no further."""
+        return bool(run.steps) and self._store.exists(self._names.stopped(run.id))
+
+    def asked(self, digest: str, moment: int, *, full: bool) -> tuple[int, bool]:
+        """When a run was first asked for with a key, in ms, and whether it was to be full; now, unless it was before.
+
+        Args:
+            digest: of the key.
+            moment: ms: what counts where nobody asked before.
+            full: what is asked now.
+        """
+        name = self._names.trigger(digest)
+        new = {"moment": moment, "full": full}
+        if not self._store.put_once(name, orjson.dumps(new)):
+            new = orjson.loads(self._store.get(name))
+        return int(new["moment"]), bool(new["full"])
+
     def end(self, run: Run, end: RunEnd) -> None:
         """Say how a run ended."""
         self._store.put(self._names.end(run.id, end.status), end.to_json(), "application/json")
         self._store.delete(self._names.opened(run.id))
+        if run.steps:
+            self._store.delete(self._names.stopped(run.id))
 
     def ends(self) -> Iterator[RunMark]:
         """The runs that ended, newest first, with their status."""
@@ -145,8 +184,22 @@ class RunTable:
             yield RunMark(id=run_id, status=status)
 
 
-def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
-    """A run as the API shows it."""
+def public_run(
+    run: Run, end: RunEnd | None, states: Sequence[StepState] | None = None
+) -> dict[str, Any]:
+    """A run as the API shows it.
+
+    Args:
+        run: the run.
+        end: how it ended, if it did.
+        states: of one that has not ended, how its jobs stand, as far as that is known.
+    """
+    jobs = [state.public() for state in states or ()]
+    if end is not None:
+        jobs = end.jobs
+    if not jobs and run.job is not None:
+        status = "waiting" if end is None else end.status
+        jobs = [StepState(step=None, job=run.job, status=status).public()]
     decided = str(run.decision) if run.decision is not Decision.FIRE else "open"
     status = decided if end is None else end.status
     return {
@@ -161,6 +214,7 @@ def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
         "manual": run.manual,
         "full": run.full,
         "job": run.job,
+        "jobs": jobs,
         "ended_at": None if end is None else rfc3339(end.at),
         "error": None if end is None else end.error,
         "links": {} if run.job is None else {"job": f"/v1/jobs/{run.job}"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -21,6 +21,9 @@ from jobs.schedules import TIMING_FIELDS, ScheduleSpec, firings
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.objects import ObjectMissing, ObjectStore
+
+#: Code of a pause that failed runs brought about.
+TOO_MANY_FAILURES = "too_many_failures"
 
 #: Schedules that a tenant may have.
 MOST_SCHEDULES = 1_000
@@ -67,6 +70,21 @@ def _parsed(data: bytes) -> Revision:
     entry = orjson.loads(data)
     spec = ScheduleSpec.model_validate_json(orjson.dumps(entry.pop("spec")))
     return Revision(**entry, spec=spec)
+
+
+def newest_revision(store: ObjectStore, tenant: str, schedule_id: str) -> Revision | None:
+    """See :meth:`ScheduleBook.newest`."""
+    folder = ScheduleNames(tenant, schedule_id).revisions
+    for _ in range(_TRIES):
+        found = next(iter(store.list(folder)), None)
+        if found is None:
+            return None
+        try:
+            return Revision.from_json(store.get(found.name))
+        except ObjectMissing:
+            # It was deleted meanwhile, and a newer one says so.
+            continue
+    raise Unavailable(f"the newest revision of {schedule_id} cannot be read")
 
 
 class ScheduleBook:
@@ -219,7 +237,8 @@ class ScheduleBook:
 
     def _clear(self, last: Revision) -> None:
         names = ScheduleNames(last.tenant, last.id)
-        for found in self._store.list(names.prefix):
+        deliveries = TenantNames(last.tenant).deliveries(last.id)
+        for found in chain(self._store.list(names.prefix), self._store.list(deliveries)):
             if found.name != names.revision(last.number):
                 self._store.delete(found.name)
 
@@ -231,17 +250,7 @@ class ScheduleBook:
         Raises:
             Unavailable: the store lists what it does not have.
         """
-        folder = ScheduleNames(tenant, schedule_id).revisions
-        for _ in range(_TRIES):
-            found = next(iter(self._store.list(folder)), None)
-            if found is None:
-                return None
-            try:
-                return Revision.from_json(self._store.get(found.name))
-            except ObjectMissing:
-                # It was deleted meanwhile, and a newer one says so.
-                continue
-        raise Unavailable(f"the newest revision of {schedule_id} cannot be read")
+        return newest_revision(self._store, tenant, schedule_id)
 
     def revision(self, tenant: str, schedule_id: str, number: int) -> Revision | None:
         """One of its revisions."""

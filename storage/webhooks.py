@@ -17,10 +17,18 @@ import orjson
 from jobs.errors import Conflict, NotFound
 from jobs.names import JobNames, TenantNames
 from jobs.record import JobRecord, rfc3339
-from jobs.webhooks import WebhookSpec, event, event_body, event_id, is_event_id
+from jobs.webhooks import (
+    WebhookSpec,
+    event,
+    event_body,
+    event_id,
+    is_event_id,
+    is_schedule_event_id,
+)
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger
 from storage.objects import ObjectMissing, ObjectStore
+from storage.schedules import newest_revision
 from storage.submission import SubmittedJob
 
 #: Attempts that a record tells of; of more the newest.
@@ -51,14 +59,16 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """``webhooks/<id>.json``. Holds neither the URL nor the secret: they are in ``job.json``."""
+    """``webhooks/<id>.json``. Holds neither the URL nor the secret: they are in ``job.json``, or in the newest revision
+    of the schedule."""
 
     id: str  #: of the event, and the header ``webhook-id`` of every attempt
     tenant: str
-    job: str
     event: dict[str, Any]  #: what is sent
     created_at: int  #: ms
     since: int  #: ms; when it was last asked for, from which the time to give up counts
+    job: str | None = None  #: whose end it tells
+    schedule: str | None = None  #: or what it tells of
     status: DeliveryStatus = DeliveryStatus.PENDING
     next_attempt_at: int | None = None  #: ms
     tries: int = 0  #: since it was last asked for
@@ -89,6 +99,7 @@ class Delivery:
             "id": self.id,
             "object": "delivery",
             "job": self.job,
+            "schedule": self.schedule,
             "type": self.event["type"],
             "status": self.status.value,
             "created_at": rfc3339(self.created_at),
@@ -134,11 +145,16 @@ class DeliveryTable:
             since=at,
             next_attempt_at=at,
         )
-        name = TenantNames(record.tenant).delivery(new.id)
+        pending, _ = self.enter(new)
+        return new.id if pending else None
+
+    def enter(self, new: Delivery) -> tuple[bool, bool]:
+        """Write the record of an event, unless there is one of its id; whether it is pending, and whether it is new."""
+        name = TenantNames(new.tenant).delivery(new.id)
         if self._store.put_once(name, new.to_json()):
-            return new.id
+            return True, True
         known = Delivery.from_json(self._store.get(name))
-        return known.id if known.status is DeliveryStatus.PENDING else None
+        return known.status is DeliveryStatus.PENDING, False
 
     def get(self, tenant: str, delivery_id: str) -> Delivery:
         """A delivery.
@@ -154,26 +170,42 @@ class DeliveryTable:
         self._store.put(name, delivery.to_json(), "application/json")
 
     def target(self, delivery: Delivery) -> WebhookSpec | None:
-        """Where it goes; None when the job was deleted."""
+        """Where it goes; None when the job or schedule was deleted, or tells nobody any more."""
+        if delivery.schedule is not None:
+            found = newest_revision(self._store, delivery.tenant, delivery.schedule)
+            return None if found is None or found.deleted else found.spec.webhook
         try:
-            data = self._store.get(JobNames(delivery.tenant, delivery.job).spec)
+            data = self._store.get(JobNames(delivery.tenant, delivery.job or "").spec)
         except ObjectMissing:
             return None
         return SubmittedJob.from_json(data).spec.webhook
 
-    def of_job(self, tenant: str, job_id: str, after: str | None = None) -> Iterator[Delivery]:
-        """The deliveries of a job, by their ids."""
+    def of(self, tenant: str, subject_id: str, after: str | None = None) -> Iterator[Delivery]:
+        """The deliveries of a job or schedule, by their ids."""
         names = TenantNames(tenant)
         start = None if after is None else names.delivery(after)
-        for found in self._store.list(names.deliveries(job_id), start_after=start):
+        return self._listed(names.deliveries(subject_id), start)
+
+    def of_schedules(self, tenant: str) -> Iterator[Delivery]:
+        """The deliveries of all of a tenant's schedules."""
+        return self._listed(TenantNames(tenant).schedules_deliveries)
+
+    def _listed(self, prefix: str, start: str | None = None) -> Iterator[Delivery]:
+        for found in self._store.list(prefix, start_after=start):
             yield Delivery.from_json(self._store.get(found.name))
 
     def page(
-        self, tenant: str, job_id: str, *, after: str | None, limit: int
+        self, tenant: str, subject_id: str, *, after: str | None, limit: int
     ) -> tuple[list[Delivery], bool]:
-        """Some deliveries of a job, and whether more follow."""
-        found = list(islice(self.of_job(tenant, job_id, after), limit + 1))
+        """Some deliveries of a job or schedule, and whether more follow."""
+        found = list(islice(self.of(tenant, subject_id, after), limit + 1))
         return found[:limit], len(found) > limit
+
+    def restore(self, tenant: str, ledger: Ledger, token: str) -> None:
+        """Enter what is still to be told of a tenant's schedules into a ledger that is being built."""
+        for delivery in self.of_schedules(tenant):
+            if delivery.status is DeliveryStatus.PENDING:
+                ledger.webhooks.enter(tenant, delivery.id, restorer=token)
 
 
 class Resending:
@@ -184,22 +216,25 @@ class Resending:
         self._ledger = ledger
         self._intents = IntentIndex(store)
 
-    def resend(self, tenant: str, job_id: str, delivery_id: str) -> Delivery:
-        """Have an event sent again, under its id, whatever came of it before.
+    def resend(self, tenant: str, subject_id: str, delivery_id: str) -> Delivery:
+        """Have an event of a job or schedule sent again, under its id, whatever came of it before.
 
         Raises:
-            NotFound: the job has no such delivery.
-            Conflict: the job was deleted meanwhile.
+            NotFound: it has no such delivery.
+            Conflict: it was deleted meanwhile, or has no webhook any more.
         """
         # Nothing else of what a caller gave becomes part of an object's name.
-        if not is_event_id(delivery_id, job_id):
-            raise NotFound(f"no such delivery of {job_id}")
+        known = is_event_id(delivery_id, subject_id) or is_schedule_event_id(
+            delivery_id, subject_id
+        )
+        if not known:
+            raise NotFound(f"no such delivery of {subject_id}")
         try:
             delivery = self._table.get(tenant, delivery_id)
         except ObjectMissing:
-            raise NotFound(f"no such delivery of {job_id}") from None
+            raise NotFound(f"no such delivery of {subject_id}") from None
         if self._table.target(delivery) is None:
-            raise Conflict("the job was deleted")
+            raise Conflict(f"{subject_id} was deleted, or has no webhook any more")
         now = self._ledger.now()
         delivery = replace(
             delivery, status=DeliveryStatus.PENDING, since=now, tries=0, next_attempt_at=now

@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from jobs.errors import JobFailure, NotFound, shorten
 from jobs.intake import ReadOptions, detect, expand, read_rows, row_from_object
+from jobs.intake.results import result_rows
 from jobs.names import TenantNames
 from jobs.plan import Skipped, Source
 from jobs.rows import BadRow, Row, RowFailure
@@ -19,6 +20,7 @@ from jobs.settings import Settings
 from jobs.spec import InputSpec
 from storage.files import FileTable
 from storage.objects import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore
+from storage.results import NotCompleted, find_results
 from storage.seekable import SeekableObject
 from workers.fetching import fetch_ahead
 
@@ -40,9 +42,11 @@ def pin_sources(
     """The objects that hold a job's rows, as they are now. None for inline rows.
 
     Raises:
-        JobFailure: there is no such object (``input_missing``), its format cannot be told (``input_format``), or there
-            are too many (``too_many_objects``).
+        JobFailure: there is no such object (``input_missing``), its format cannot be told (``input_format``), there are
+            too many (``too_many_objects``), or it is of a job that has not completed (``input_not_completed``).
     """
+    if spec.job is not None:
+        return Pinned(sources=[_pin_results(store, tenant, spec.job)])
     if spec.file is not None:
         name = TenantNames(tenant).file_content(spec.file)
         try:
@@ -54,6 +58,23 @@ def pin_sources(
     if spec.uri is not None:
         return _pin_uri(store, spec, spec.uri, most_objects)
     return Pinned(sources=[])
+
+
+def _pin_results(store: ObjectStore, tenant: str, job_id: str) -> Source:
+    try:
+        info = find_results(store, tenant, job_id)
+    except NotCompleted as error:
+        raise JobFailure("input_not_completed", str(error), field="input.job") from None
+    except ObjectMissing:
+        raise JobFailure("input_missing", f"no job {job_id}", field="input.job") from None
+    return Source(
+        bucket=store.bucket,
+        key=info.name,
+        name=f"job:{job_id}",
+        etag=info.etag,
+        size=info.size,
+        format="jsonl",
+    )
 
 
 def _pin_uri(store: ObjectStore, spec: InputSpec, uri: str, most_objects: int) -> Pinned:
@@ -167,9 +188,19 @@ def stream_rows(
         for source, fetched in ahead:
             line = 0
             try:
-                for row in _rows(
-                    store, source, fetched, first_index=index, settings=settings, options=options
-                ):
+                rows = (
+                    _rows(
+                        store,
+                        source,
+                        fetched,
+                        first_index=index,
+                        settings=settings,
+                        options=options,
+                    )
+                    if spec.job is None
+                    else _results(store, source, spec, options)
+                )
+                for row in rows:
                     index, line = row.index + 1, row.line
                     yield row
             except ObjectMissing:
@@ -190,6 +221,14 @@ def stream_rows(
                 index += 1
     if first_failure is not None and index == unreadable:
         raise first_failure
+
+
+def _results(
+    store: ObjectStore, source: Source, spec: InputSpec, options: ReadOptions
+) -> Iterator[Row | BadRow]:
+    """The rows that another job's results are."""
+    chunks = store.in_bucket(source.bucket).stream(source.key, etag=source.etag)
+    return result_rows(chunks, spec, source=source.name, options=options)
 
 
 def _rows(

@@ -60,7 +60,12 @@ def pin_files(
 
 
 def file_spec(spec: InputSpec, file_id: str) -> InputSpec:
-    """How a file beside the input is read: with the same columns, its format by its own name."""
+    """How a file beside the input is read: with the same columns, its format by its own name.
+
+    Beside the results of a job its columns have their usual names: where those lie in a result says nothing of a file.
+    """
+    if spec.job is not None:
+        return InputSpec(file=file_id)
     return InputSpec(
         file=file_id, text_field=spec.text_field, id_field=spec.id_field, carry=spec.carry
     )

@@ -23,6 +23,14 @@ class PausedView(View):
     message: str = Field(description="The same for people.")
 
 
+class WebhookView(View):
+    """Whom a schedule tells."""
+
+    url: str = Field(
+        description="Where events are posted.", examples=["https://hooks.example.org/textmill"]
+    )
+
+
 class ScheduleView(View):
     """A schedule."""
 
@@ -50,6 +58,11 @@ class ScheduleView(View):
         description="The job that each firing submits, without the secret of its webhook.",
         examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
     )
+    then: list[dict[str, Any]] = Field(
+        description="The jobs that follow it, without the secrets of their webhooks.",
+        examples=[[]],
+    )
+    webhook: WebhookView | None = Field(description="Whom it tells; null: nobody.")
     revision: int = Field(description="Grows by one with each change.")
     created_at: Time = Field(description="When it was made.")
     changed_at: Time = Field(description="When it was last changed.")
@@ -60,6 +73,24 @@ class ScheduleView(View):
     next_fire_times: list[Time] = Field(
         description="When it fires next, without jitter: up to five times; none while it is paused."
     )
+
+
+class RunJobView(View):
+    """One job of a run."""
+
+    step: str | None = Field(
+        description="Name of the step; null: the schedule's own job.", examples=["classify"]
+    )
+    job: str = Field(
+        description="Id of the job, which may still have to be submitted.",
+        examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
+    )
+    status: str = Field(
+        description="That of the job; `waiting` while it is not submitted; `skipped`: what `when` asks for did not "
+        "hold, or the job that it follows has not completed; `refused`: it could not be submitted; `deleted`: it was.",
+        examples=["completed"],
+    )
+    reason: str | None = Field(description="Why it was skipped; else null.")
 
 
 class RunView(View):
@@ -74,7 +105,8 @@ class RunView(View):
     fire_at: Time = Field(description="The time that it was for.")
     decided_at: Time = Field(description="When it was decided what becomes of it.")
     status: str = Field(
-        description="`open` until its job has ended, then `completed`, `failed`, `expired` or `cancelled` as that; "
+        description="`open` until its jobs have ended, then `completed`, or `failed`, `expired` or `cancelled` as one "
+        "of them; "
         "`refused`: the job could not be submitted; `deleted`: it was deleted; `missed` and `overlap`: left out.",
         examples=["completed"],
     )
@@ -86,6 +118,7 @@ class RunView(View):
         description="Id of its job, which may still have to be submitted; null where there is none.",
         examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
     )
+    jobs: list[RunJobView] = Field(description="All its jobs, each behind the one that it follows.")
     ended_at: Time | None = Field(description="When it ended.")
     error: dict[str, Any] | None = Field(description="`code` and `message` of why it failed.")
     links: dict[str, str] = Field(description="Where its job is.")

@@ -32,13 +32,19 @@ class DeliveryView(View):
         examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra:1:completed"],
     )
     object: Literal["delivery"] = Field(description="Always `delivery`.")
-    job: str = Field(description="The job.", examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"])
+    job: str | None = Field(
+        description="The job whose end it tells; null where it tells of a schedule.",
+        examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
+    )
+    schedule: str | None = Field(
+        description="The schedule that it tells of; null where it tells of a job.", examples=[None]
+    )
     type: str = Field(description="What the event says.", examples=["job.completed"])
     status: DeliveryStatus = Field(
         description="`pending` while it is attempted; `delivered` once the receiver answered 2xx; `gone` where it "
         "answered 410; `failed` once a day had passed."
     )
-    created_at: Time = Field(description="When the job ended.")
+    created_at: Time = Field(description="When it happened, such as the job's end.")
     next_attempt_at: Time | None = Field(description="When it is attempted next.")
     attempt_count: int = Field(description="Attempts so far.")
     attempts: list[AttemptView] = Field(

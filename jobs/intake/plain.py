@@ -20,7 +20,7 @@ def line_rows(
             continue
         read = _text(line, "the line", options)
         if isinstance(read, str):
-            yield Row(index, read, None, {}, source, number)
+            yield Row(index, read, None, _carried(read, options), source, number)
         elif read.code == "empty_text":
             continue
         else:
@@ -47,7 +47,7 @@ def document_rows(
         return
     read = _text(data, "the document", options)
     if isinstance(read, str):
-        yield Row(first_index, read, name, {}, source, 1)
+        yield Row(first_index, read, name, _carried(read, options), source, 1)
     else:
         yield BadRow(first_index, read, source, 1, name)
 
@@ -68,6 +68,11 @@ def whole(pieces: Iterable[bytes], limit: int) -> bytes | LongLine:
         else:
             held.clear()
     return LongLine(size) if size > limit else bytes(held)
+
+
+def _carried(text: str, options: ReadOptions) -> dict[str, str]:
+    """The fields to keep: there is none but the text itself."""
+    return {options.text_field: text} if options.text_field in options.keep else {}
 
 
 def _text(raw: bytes | LongLine, where: str, options: ReadOptions) -> str | RowFailure:

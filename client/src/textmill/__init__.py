@@ -34,7 +34,7 @@ from textmill.keys import Key, NewKey
 from textmill.models import Model, ModelVersion
 from textmill.paging import Page
 from textmill.retry import RetryPolicy
-from textmill.schedules import Run, Schedule
+from textmill.schedules import Run, RunJob, Schedule
 from textmill.training import Training
 from textmill.usage import DayUsage, Quota, TenantUsage, UsageCounts
 from textmill.version import __version__
@@ -76,6 +76,7 @@ __all__ = [
     "RateLimited",
     "RetryPolicy",
     "Run",
+    "RunJob",
     "Schedule",
     "TenantUsage",
     "Textmill",

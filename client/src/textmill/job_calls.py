@@ -33,6 +33,8 @@ def create(
     text_field: str | None = None,
     id_field: str | None = None,
     carry: Sequence[str] = (),
+    fields: Mapping[str, str] | None = None,
+    where: Sequence[Mapping[str, Any]] = (),
     priority: str | None = None,
     completion_window: str | None = None,
     max_errors: int | str | None = None,
@@ -43,7 +45,7 @@ def create(
     """Submit a job.
 
     Args:
-        entry: what it reads: one of ``items``, ``file`` and ``uri``.
+        entry: what it reads: one of ``items``, ``file``, ``uri`` and ``job``.
         ways_out: what :func:`ways_out` made.
         key: idempotency key; one is made up when not given.
 
@@ -55,6 +57,8 @@ def create(
         "text_field": text_field,
         "id_field": id_field,
         "carry": list(carry) or None,
+        "fields": dict(fields or {}) or None,
+        "where": [dict(one) for one in where] or None,
     }
     body = {
         "kind": kind_name(kind),

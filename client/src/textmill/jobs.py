@@ -44,6 +44,8 @@ class Jobs:
         text_field: str | None = None,
         id_field: str | None = None,
         carry: Sequence[str] = (),
+        fields: Mapping[str, str] | None = None,
+        where: Sequence[Mapping[str, Any]] = (),
         filename: str | None = None,
         priority: str | None = None,
         completion_window: str | None = None,
@@ -61,13 +63,17 @@ class Jobs:
         Args:
             kind: ``classify``, ``summarize``, ``translate``, ``fine_tune``…; a hyphen stands for an underscore.
             input: a local path (uploaded first), an ``s3://`` URI, an uploaded file or its id, a file open in
-                binary mode, or a list of rows, each an object or a plain text.
+                binary mode, a list of rows, each an object or a plain text, or a completed job or its id, whose results
+                are the rows.
             model: reference such as ``hf:org/name`` or ``registry:name@alias``.
             format: ``jsonl``, ``csv``, ``tsv``, ``text``, ``documents``, ``html`` or ``parquet``; by default from the
                 name's ending.
             text_field: field or column that holds the text.
             id_field: field or column that holds the row's own id.
             carry: further fields to carry along into the results.
+            fields: of a job's results: names for values that lie elsewhere, such as ``{"label": "output.label"}``.
+            where: of a job's results: what must hold of those that are read, such as
+                ``[{"field": "output.score", "at_least": 0.9}]``.
             filename: what an uploaded input is called.
             completion_window: the job expires when it has not ended after this time, such as ``"90m"``, ``"24h"`` or
                 ``"7d"``; rows done by then are kept.
@@ -113,6 +119,8 @@ class Jobs:
             text_field=text_field,
             id_field=id_field,
             carry=carry,
+            fields=fields,
+            where=where,
             priority=priority,
             completion_window=completion_window,
             max_errors=max_errors,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from textmill.call import Ask, Call, ask, call
+from textmill.deliveries import Delivery, to_delivery
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
 
@@ -22,10 +23,22 @@ class Schedule:
     every: int | None = None  #: seconds
     timezone: str = "UTC"
     job: Mapping[str, Any] = field(default_factory=dict)  #: what each firing submits
+    then: tuple[Mapping[str, Any], ...] = ()  #: the jobs that follow it
+    webhook: str | None = None  #: URL that it tells
     paused: str | None = None  #: why it does not fire; None: it does
     late_since: datetime | None = None  #: since when a run should have completed
     next_fire_times: tuple[datetime, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJob:
+    """One job of a run."""
+
+    job: str  #: its id
+    status: str  #: that of the job, ``waiting``, ``skipped``, ``refused`` or ``deleted``
+    step: str | None = None  #: None: the schedule's own job
+    reason: str | None = None  #: why it was skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +48,8 @@ class Run:
     id: str
     status: str  #: ``open``, how its job ended, ``refused``, ``missed`` or ``overlap``
     fire_at: datetime | None = None
-    job: str | None = None  #: its id
+    job: str | None = None  #: id of its first job
+    jobs: tuple[RunJob, ...] = ()  #: all its jobs, each behind the one that it follows
     reason: str | None = None  #: why it was left out
     manual: bool = False  #: whether it was triggered
     late: bool = False  #: whether it was missed and is made up for
@@ -53,6 +67,8 @@ def to_schedule(raw: Mapping[str, Any]) -> Schedule:
         every=raw.get("every"),
         timezone=str(raw.get("timezone") or "UTC"),
         job=raw.get("job") or {},
+        then=tuple(raw.get("then") or ()),
+        webhook=(raw.get("webhook") or {}).get("url"),
         paused=(raw.get("paused") or {}).get("message"),
         late_since=parse_time(raw.get("late_since")),
         next_fire_times=tuple(one for one in times if one is not None),
@@ -67,11 +83,21 @@ def to_run(raw: Mapping[str, Any]) -> Run:
         status=str(raw["status"]),
         fire_at=parse_time(raw.get("fire_at")),
         job=raw.get("job"),
+        jobs=tuple(_to_run_job(one) for one in raw.get("jobs") or ()),
         reason=raw.get("reason"),
         manual=bool(raw.get("manual")),
         late=bool(raw.get("late")),
         ended_at=parse_time(raw.get("ended_at")),
         raw=raw,
+    )
+
+
+def _to_run_job(raw: Mapping[str, Any]) -> RunJob:
+    return RunJob(
+        job=str(raw["job"]),
+        status=str(raw["status"]),
+        step=raw.get("step"),
+        reason=raw.get("reason"),
     )
 
 
@@ -101,9 +127,24 @@ def resume_schedule(schedule_id: str) -> Ask[Schedule]:
     return ask(call("POST", "schedules", schedule_id, "resume", repeatable=True), to_schedule)
 
 
-def trigger_schedule(schedule_id: str) -> Ask[Run]:
-    """Make a run. Never repeated when an answer was lost: it would make another."""
-    return ask(call("POST", "schedules", schedule_id, "trigger"), to_run)
+def trigger_schedule(schedule_id: str, key: str | None) -> Ask[Run]:
+    """Make a run; a key is made up when not given, so that a call whose answer was lost makes no other."""
+    return ask(call("POST", "schedules", schedule_id, "trigger").keyed(key), to_run)
+
+
+def page_of_deliveries(
+    schedule_id: str, *, after: str | None, limit: int | None
+) -> Ask[Page[Delivery]]:
+    """One page of what a schedule's webhook was told."""
+    query = {"after": after, "limit": limit}
+    request = call("GET", "schedules", schedule_id, "deliveries", query=query)
+    return ask(request, lambda raw: to_page(raw, to_delivery))
+
+
+def resend_delivery(schedule_id: str, delivery_id: str) -> Ask[Delivery]:
+    """Tell a schedule's webhook again."""
+    path = ("schedules", schedule_id, "deliveries", delivery_id, "resend")
+    return ask(call("POST", *path, repeatable=True), to_delivery)
 
 
 def delete_schedule(schedule_id: str) -> Call:
@@ -138,7 +179,8 @@ class Schedules:
         Args:
             job: what each firing submits, as the body of ``POST /v1/jobs``.
             idempotency_key: the same key always gives the same schedule.
-            fields: the others, such as ``cron="30 2 * * *"`` or ``every=3600``, ``timezone``, ``missed``, ``overlap``.
+            fields: the others, such as ``cron="30 2 * * *"`` or ``every=3600``, ``timezone``, ``missed``, ``overlap``,
+                ``then`` (jobs that follow) and ``webhook`` (``url`` and ``secret``).
 
         Raises:
             InvalidRequest: a field is wrong; ``errors`` says which.
@@ -169,13 +211,30 @@ class Schedules:
         """Let it fire again. What was due meanwhile is not made up for."""
         return self._transport.ask(resume_schedule(schedule_id))
 
-    def trigger(self, schedule_id: str) -> Run:
+    def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> Run:
         """Make a run now, also of a paused schedule.
 
-        Raises:
-            ConnectionFailed: the answer was lost. A run may have been made: :meth:`runs` shows it.
+        Args:
+            schedule_id: the schedule.
+            idempotency_key: the same key always gives the same run.
         """
-        return self._transport.ask(trigger_schedule(schedule_id))
+        return self._transport.ask(trigger_schedule(schedule_id, idempotency_key))
+
+    def page_of_deliveries(
+        self, schedule_id: str, *, after: str | None = None, limit: int | None = None
+    ) -> Page[Delivery]:
+        """One page of what its webhook was told."""
+        return self._transport.ask(page_of_deliveries(schedule_id, after=after, limit=limit))
+
+    def deliveries(self, schedule_id: str) -> Iterator[Delivery]:
+        """What its webhook was told, and what came of it."""
+        return every(
+            lambda after: self.page_of_deliveries(schedule_id, after=after, limit=MAX_PAGE)
+        )
+
+    def resend(self, schedule_id: str, delivery_id: str) -> Delivery:
+        """Tell its webhook again: the same event under the same id."""
+        return self._transport.ask(resend_delivery(schedule_id, delivery_id))
 
     def delete(self, schedule_id: str) -> None:
         """Delete it with its history. Its jobs stay."""

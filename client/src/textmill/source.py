@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from textmill.errors import InputError
 from textmill.files import File, Files, open_input
+from textmill.job import JobState
 from textmill.upload import RowsBody, UploadProgress, encode_row, file_sha256
 
 #: Rows beyond either limit of the server travel as a file instead of inside the submission.
@@ -17,19 +18,42 @@ MAX_INLINE_ROWS = 1_000
 #: The server's limit is 1 MiB by its own encoding; this leaves room for a difference.
 MAX_INLINE_BYTES = 768 << 10
 
-#: What a job can read: a path, an ``s3://`` URI, an uploaded file or its id, a file open in binary mode, or rows,
-#: each an object or a plain text.
-Source = str | Path | File | BinaryIO | Sequence[Mapping[str, Any] | str]
+#: What a job can read: a path, an ``s3://`` URI, an uploaded file or its id, a file open in binary mode, rows, each an
+#: object or a plain text, or another job or its id.
+Source = str | Path | File | JobState | BinaryIO | Sequence[Mapping[str, Any] | str]
 
 _FILE_ID = re.compile(r"file_[0-9a-hjkmnp-tv-z]{26}")
+_JOB_ID = re.compile(r"(?:job:)?(job_[0-9a-hjkmnp-tv-z]{26})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A submission's source, ready to be sent."""
 
-    entry: Mapping[str, Any]  #: one of ``items``, ``file`` and ``uri``
+    entry: Mapping[str, Any]  #: one of ``items``, ``file``, ``uri`` and ``job``
     uploaded: File | None = None  #: the file that was uploaded for it, if any
+
+
+def named(source: Source) -> Prepared | None:
+    """A source that is on the server already, by the name that the submission gives it; None for one that is not.
+
+    Raises:
+        InputError: it is a URI that no job can read.
+    """
+    if isinstance(source, File):
+        return Prepared(entry={"file": source.id})
+    if isinstance(source, JobState):
+        return Prepared(entry={"job": source.id})
+    if isinstance(source, str):
+        if source.startswith("s3://"):
+            return Prepared(entry={"uri": source})
+        if "://" in source:
+            raise InputError(f"cannot read {source!r}: expected a path, s3://… or a file's id")
+        if _FILE_ID.fullmatch(source):
+            return Prepared(entry={"file": source})
+        if match := _JOB_ID.fullmatch(source):
+            return Prepared(entry={"job": match[1]})
+    return None
 
 
 def prepare(
@@ -52,15 +76,10 @@ def prepare(
     Raises:
         InputError: it is nothing that a job can read.
     """
-    if isinstance(source, File):
-        return Prepared(entry={"file": source.id})
+    known = named(source)
+    if known is not None:
+        return known
     if isinstance(source, str):
-        if source.startswith("s3://"):
-            return Prepared(entry={"uri": source})
-        if "://" in source:
-            raise InputError(f"cannot read {source!r}: expected a path, s3://… or a file's id")
-        if _FILE_ID.fullmatch(source):
-            return Prepared(entry={"file": source})
         source = Path(source)
     if isinstance(source, Path):
         with open_input(source) as opened:
@@ -75,7 +94,7 @@ def prepare(
             reuse=reuse,
             progress=progress,
         )
-    if readable:
+    if readable and not isinstance(source, (File, JobState)):
         own = getattr(source, "name", None)
         name = filename or (Path(own).name if isinstance(own, str) else "input.jsonl")
         return _upload(source, name, files, reuse, progress)

@@ -149,7 +149,7 @@ def test_a_job_without_a_webhook_tells_nobody(shop: Workshop) -> None:
     job = shop.submit(["a"])
     shop.run(job)
     assert not once(shop)
-    assert list(DeliveryTable(shop.store).of_job(TENANT, job)) == []
+    assert list(DeliveryTable(shop.store).of(TENANT, job)) == []
 
 
 def test_the_secret_lies_in_job_json_alone(shop: Workshop, receiver: Receiver) -> None:

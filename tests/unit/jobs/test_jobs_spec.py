@@ -54,7 +54,7 @@ def test_everything_said_is_kept() -> None:
         ({"kind": None}, "kind", "string"),
         ({"kind": 1}, "kind", "string"),
         ({"input": None}, "input", "object"),
-        ({"input": {}}, "input", "exactly one of items, file and uri, found none of them"),
+        ({"input": {}}, "input", "exactly one of items, file, uri and job, found none of them"),
         ({"input": {**ITEMS, "file": "file_x"}}, "input", "found items and file"),
         ({"input": {"items": []}}, "input.items", "at least 1"),
         ({"input": {"items": "x"}}, "input.items", "array"),

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from jobs.errors import Conflict, InvalidRequest
 from jobs.ids import idempotent_job_id
+from jobs.origin import Origin
 from jobs.record import JobRecord
 from jobs.schedules import ScheduleSpec
 from jobs.spec import JobSpec
@@ -48,6 +49,9 @@ class FakeJob:
     attempts: int = 1
     cancelled_at: int | None = None
     submissions: int = 1
+    spec: JobSpec | None = None
+    rows: tuple[int, int] = (10, 0)  #: with a result, and failed
+    finalizing: bool = False  #: too far on to be cancelled
 
     def record(self, now: int) -> JobRecord:
         ends = self.at + int(self.seconds * 1000)
@@ -66,6 +70,9 @@ class FakeJob:
             ended_at=ended,
             attempts=self.attempts,
             error={"code": "x"} if status is Status.FAILED else None,
+            completed=self.rows[0],
+            failed=self.rows[1],
+            total=sum(self.rows),
             now=now,
         )
 
@@ -77,9 +84,13 @@ class World:
         self.now = start
         self.skew = 0  #: of whoever acts, in ms
         self.jobs: dict[str, FakeJob] = {}
+        self.steps: dict[tuple[str, str], FakeJob] = {}  #: the same by run and step
+        self.deleted: set[str] = set()
+        self.deliveries: list[str] = []  #: that the ledger knows of, in order
         self.refused: set[str] = set()  #: kinds that cannot be submitted
         self.seconds: Callable[[], float] = lambda: 0.0
         self.outcomes: Callable[[], list[Status]] = lambda: [Status.COMPLETED]
+        self.rows: tuple[int, int] = (10, 0)  #: of jobs that are submitted now
         self.step: Callable[[], None] = lambda: None
         self.store = MemoryStore(self)
         self.turns = Turns(self)
@@ -116,6 +127,30 @@ class World:
         table = RunTable(self.store, TENANT, schedule_id)
         found = [(table.get(mark.id), table.end_of(mark.id)) for mark in table.marks()]
         return [(run, end) for run, end in reversed(found) if run is not None]
+
+
+def live(world: World, until: int, killed_at: int) -> int:
+    """Let time pass with schedulers of which one is killed at its so-manieth call; how many calls there were."""
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == killed_at:
+            raise Killed
+
+    world.step = count
+    while (due := world.turns.first()) is not None and due <= until:
+        world.now = max(world.now, due)
+        try:
+            while world.firer.fire():
+                pass
+        except Killed:
+            # Its lease runs out, and another one comes.
+            continue
+    world.now = until
+    world.step = lambda: None
+    return calls
 
 
 class MemoryStore(ObjectStore):
@@ -167,7 +202,11 @@ class MemoryStore(ObjectStore):
         names = self._folders.get(folder, [])
         if folder.count("/") < 5:
             below = sorted(
-                n for f, some in self._folders.items() if f.startswith(prefix) for n in some
+                name
+                for one, some in self._folders.items()
+                if one.startswith(folder)
+                for name in some
+                if name.startswith(prefix)
             )
             parts = {prefix + n.removeprefix(prefix).partition("/")[0] + "/" for n in below}
             names = below if recursive else sorted(parts)
@@ -247,10 +286,12 @@ class MemoryLedger:
     world: World
     jobs: MemoryJobs = field(init=False)
     schedules: Turns = field(init=False)
+    webhooks: MemoryWebhooks = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = MemoryJobs(self.world)
         self.schedules = self.world.turns
+        self.webhooks = MemoryWebhooks(self.world)
 
     def now(self) -> int:
         self.world.step()
@@ -265,8 +306,23 @@ class MemoryJobs:
 
     def find(self, job_id: str) -> JobRecord | None:
         self.world.step()
-        job = self.world.jobs.get(job_id)
+        job = None if job_id in self.world.deleted else self.world.jobs.get(job_id)
         return None if job is None else job.record(self.world.now)
+
+
+@dataclass
+class MemoryWebhooks:
+    """The deliveries that are due."""
+
+    world: World
+
+    def enter(self, tenant: str, delivery_id: str, *, restorer: str = "") -> bool:
+        self.world.step()
+        new = delivery_id not in self.world.deliveries
+        if new:
+            self.world.deliveries.append(delivery_id)
+        self.world.step()
+        return new
 
 
 @dataclass
@@ -278,9 +334,13 @@ class FakeSubmissions:
     def id_of(self, tenant: str, key: str) -> str:
         return idempotent_job_id(b"secret", tenant, key)
 
-    def submit(self, tenant: str, spec: JobSpec, model: object, key: str, **_: object) -> None:
+    def submit(
+        self, tenant: str, spec: JobSpec, model: object, key: str, *, origin: Origin, **_: object
+    ) -> None:
         self.world.step()
         job_id = self.id_of(tenant, key)
+        if job_id in self.world.deleted:
+            raise Conflict("the job was deleted")
         known = self.world.jobs.get(job_id)
         if known is not None:
             known.submissions += 1
@@ -291,12 +351,18 @@ class FakeSubmissions:
                 at=self.world.now,
                 seconds=self.world.seconds(),
                 outcomes=self.world.outcomes(),
+                spec=spec,
+                rows=self.world.rows,
             )
+            self.world.steps[origin.run, origin.step] = self.world.jobs[job_id]
         self.world.step()
 
     def cancel(self, tenant: str, job_id: str) -> None:
         self.world.step()
-        self.world.jobs[job_id].cancelled_at = self.world.now
+        job = self.world.jobs[job_id]
+        if job.finalizing or job.record(self.world.now).status.ended:
+            raise Conflict("the job cannot be cancelled any more")
+        job.cancelled_at = self.world.now
 
     def retry(self, tenant: str, job_id: str, *, attempts: int) -> None:
         self.world.step()
@@ -316,4 +382,9 @@ class FakeAcceptance:
     def accept(self, tenant: str, spec: JobSpec) -> Accepted:
         if spec.kind in self.world.refused:
             raise InvalidRequest.of("kind", "no such kind", spec.kind)
+        if spec.input.job is not None:
+            source = self.world.jobs.get(spec.input.job)
+            status = None if source is None else source.record(self.world.now).status
+            if status is not Status.COMPLETED:
+                raise InvalidRequest.of("input.job", f"the job is {status}", spec.input.job)
         return Accepted(model=None, input_bytes=None)

@@ -8,6 +8,7 @@ from typing import Any
 from textmill import schedules
 from textmill.aio.paging import every
 from textmill.aio.transport import AsyncTransport
+from textmill.deliveries import Delivery
 from textmill.paging import MAX_PAGE, Page
 from textmill.schedules import Run, Schedule
 
@@ -50,9 +51,27 @@ class AsyncSchedules:
         """Let it fire again."""
         return await self._transport.ask(schedules.resume_schedule(schedule_id))
 
-    async def trigger(self, schedule_id: str) -> Run:
-        """Make a run now, also of a paused schedule."""
-        return await self._transport.ask(schedules.trigger_schedule(schedule_id))
+    async def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> Run:
+        """Make a run now, also of a paused schedule; the same key always gives the same run."""
+        return await self._transport.ask(schedules.trigger_schedule(schedule_id, idempotency_key))
+
+    async def page_of_deliveries(
+        self, schedule_id: str, *, after: str | None = None, limit: int | None = None
+    ) -> Page[Delivery]:
+        """One page of what its webhook was told."""
+        return await self._transport.ask(
+            schedules.page_of_deliveries(schedule_id, after=after, limit=limit)
+        )
+
+    def deliveries(self, schedule_id: str) -> AsyncIterator[Delivery]:
+        """What its webhook was told, and what came of it."""
+        return every(
+            lambda after: self.page_of_deliveries(schedule_id, after=after, limit=MAX_PAGE)
+        )
+
+    async def resend(self, schedule_id: str, delivery_id: str) -> Delivery:
+        """Tell its webhook again: the same event under the same id."""
+        return await self._transport.ask(schedules.resend_delivery(schedule_id, delivery_id))
 
     async def delete(self, schedule_id: str) -> None:
         """Delete it with its history. Its jobs stay."""

@@ -10,12 +10,9 @@ from typing import Any, BinaryIO
 from textmill.aio.files import AsyncFiles
 from textmill.errors import InputError
 from textmill.files import File, open_input
-from textmill.source import MAX_INLINE_BYTES, MAX_INLINE_ROWS, Prepared, Source
+from textmill.job import JobState
+from textmill.source import MAX_INLINE_BYTES, MAX_INLINE_ROWS, Prepared, Source, named
 from textmill.upload import FileBody, RowsBody, UploadProgress, encode_row, file_sha256
-
-#: How the ids of uploaded files begin.
-_FILE_PREFIX = "file_"
-_FILE_ID_LENGTH = len(_FILE_PREFIX) + 26
 
 
 async def prepare(
@@ -28,22 +25,17 @@ async def prepare(
     progress: UploadProgress | None,
 ) -> Prepared:
     """Upload what must be uploaded and say how the submission names it; see :func:`textmill.source.prepare`."""
-    if isinstance(source, File):
-        return Prepared(entry={"file": source.id})
+    known = named(source)
+    if known is not None:
+        return known
     if isinstance(source, str):
-        if source.startswith("s3://"):
-            return Prepared(entry={"uri": source})
-        if "://" in source:
-            raise InputError(f"cannot read {source!r}: expected a path, s3://… or a file's id")
-        if _is_file_id(source):
-            return Prepared(entry={"file": source})
         source = Path(source)
     if isinstance(source, Path):
         with open_input(source) as opened:
             return await _upload(opened, filename or source.name, files, reuse, progress)
     if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
         return await _rows(_listed(source, text_field), filename, files, reuse, progress)
-    if hasattr(source, "read"):
+    if hasattr(source, "read") and not isinstance(source, (File, JobState)):
         own = getattr(source, "name", None)
         name = filename or (Path(own).name if isinstance(own, str) else "input.jsonl")
         return await _upload(source, name, files, reuse, progress)
@@ -110,8 +102,3 @@ def _fits_inline(rows: Sequence[dict[str, Any]]) -> bool:
         if size > MAX_INLINE_BYTES:
             return False
     return len(rows) <= MAX_INLINE_ROWS
-
-
-def _is_file_id(text: str) -> bool:
-    suffix = text.removeprefix(_FILE_PREFIX)
-    return len(text) == _FILE_ID_LENGTH and suffix != text and suffix.isalnum() and suffix.islower()

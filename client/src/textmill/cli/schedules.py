@@ -15,6 +15,7 @@ from rich.text import Text
 
 from textmill.call import given
 from textmill.cli.common import Session, connected, next_step
+from textmill.deliveries import Delivery
 from textmill.paging import MAX_PAGE
 from textmill.schedules import Run, Schedule
 from textmill.table import bare_table
@@ -29,10 +30,24 @@ def schedules() -> None:
 @schedules.command()
 @click.option(
     "--job",
-    "job",
-    required=True,
     metavar="PATH|-",
     help="A JSON file with the job that each firing submits, as the body of POST /v1/jobs; - for stdin.",
+)
+@click.option(
+    "--then", metavar="PATH|-", help="A JSON file with the list of jobs that follow it in each run."
+)
+@click.option(
+    "--from",
+    "whole",
+    metavar="PATH|-",
+    help="A JSON file with all of it, as the body of POST /v1/schedules; options replace what it says.",
+)
+@click.option("--webhook-url", metavar="URL", help="Told when it is late, failed or was paused.")
+@click.option(
+    "--webhook-secret",
+    metavar="SECRET",
+    envvar="TEXTMILL_WEBHOOK_SECRET",
+    help="What that is signed with, whsec_…; better given by TEXTMILL_WEBHOOK_SECRET.",
 )
 @click.option("--cron", metavar="EXPR", help="Five fields, such as '30 2 * * *'.")
 @click.option("--every", type=click.IntRange(60), metavar="SECONDS", help="A fixed interval.")
@@ -49,12 +64,35 @@ def schedules() -> None:
 @click.option("--complete-within-seconds", type=click.IntRange(60), help="Else it counts as late.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second schedule.")
 @connected
-def create(session: Session, /, *, job: str, idempotency_key: str | None, **fields: Any) -> None:
+def create(
+    session: Session,
+    /,
+    *,
+    job: str | None,
+    then: str | None,
+    whole: str | None,
+    webhook_url: str | None,
+    webhook_secret: str | None,
+    idempotency_key: str | None,
+    **fields: Any,
+) -> None:
     """Make a schedule."""
-    if (fields["cron"] is None) == (fields["every"] is None):
+    body = {} if whole is None else _object("--from", whole)
+    body |= given(fields)
+    if job is not None:
+        body["job"] = _object("--job", job)
+    if then is not None:
+        body["then"] = _read("--then", then)
+    if webhook_url is not None:
+        if webhook_secret is None:
+            raise click.UsageError("--webhook-url needs --webhook-secret")
+        body["webhook"] = {"url": webhook_url, "secret": webhook_secret}
+    if "job" not in body:
+        raise click.UsageError("give --job or --from")
+    if (body.get("cron") is None) == (body.get("every") is None):
         raise click.UsageError("give either --cron or --every")
     with session.client() as tm:
-        made = tm.schedules.create(job=_job(job), idempotency_key=idempotency_key, **given(fields))
+        made = tm.schedules.create(idempotency_key=idempotency_key, **body)
     session.show(made.raw, _table([made]))
     session.note(next_step("runs", f"textmill schedules runs {made.id}"))
 
@@ -79,8 +117,9 @@ def show(session: Session, /, *, schedule_id: str) -> None:
     """Show a schedule and the job that it submits."""
     with session.client() as tm:
         found = tm.schedules.get(schedule_id)
-    told = json.dumps(found.job, ensure_ascii=False, indent=2)
-    session.show(found.raw, _table([found]), Text(plain(f"{found.paused or ''}")), Text(told))
+    jobs = [found.job, *found.then]
+    told = [Text(json.dumps(one, ensure_ascii=False, indent=2)) for one in jobs]
+    session.show(found.raw, _table([found]), Text(plain(f"{found.paused or ''}")), *told)
 
 
 @schedules.command()
@@ -116,11 +155,12 @@ def resume(session: Session, /, *, schedule_id: str) -> None:
 
 @schedules.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
+@click.option("--idempotency-key", metavar="KEY", help="The same key makes no second run.")
 @connected
-def trigger(session: Session, /, *, schedule_id: str) -> None:
+def trigger(session: Session, /, *, schedule_id: str, idempotency_key: str | None) -> None:
     """Make a run now, also of a paused schedule."""
     with session.client() as tm:
-        run = tm.schedules.trigger(schedule_id)
+        run = tm.schedules.trigger(schedule_id, idempotency_key=idempotency_key)
     session.show(run.raw, _runs([run]))
     if run.job is not None:
         session.note(next_step("watch", f"textmill watch {run.job}"))
@@ -151,15 +191,54 @@ def runs(session: Session, /, *, schedule_id: str, limit: int, after: str | None
         session.note(next_step("more", command))
 
 
-def _job(path: str) -> dict[str, Any]:
+@schedules.command()
+@click.argument("schedule_id", metavar="SCHEDULE")
+@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=20, show_default=True)
+@click.option("--after", metavar="DELIVERY", help="Go on after this one of an earlier list.")
+@connected
+def deliveries(session: Session, /, *, schedule_id: str, limit: int, after: str | None) -> None:
+    """List what a schedule's webhook was told."""
+    with session.client() as tm:
+        page = tm.schedules.page_of_deliveries(schedule_id, after=after, limit=limit)
+    session.show(page.raw, _deliveries(page.data))
+    if page.has_more:
+        command = f"textmill schedules deliveries {schedule_id} --after {page.next_after}"
+        session.note(next_step("more", command))
+
+
+@schedules.command()
+@click.argument("schedule_id", metavar="SCHEDULE")
+@click.argument("delivery_id", metavar="DELIVERY")
+@connected
+def resend(session: Session, /, *, schedule_id: str, delivery_id: str) -> None:
+    """Tell a schedule's webhook again."""
+    with session.client() as tm:
+        found = tm.schedules.resend(schedule_id, delivery_id)
+    session.show(found.raw, _deliveries([found]))
+
+
+def _read(option: str, path: str) -> Any:
     text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
-        raise click.UsageError(f"--job {path}: not JSON: {error}") from None
+        raise click.UsageError(f"{option} {path}: not JSON: {error}") from None
+
+
+def _object(option: str, path: str) -> dict[str, Any]:
+    found = _read(option, path)
     if not isinstance(found, dict):
-        raise click.UsageError(f"--job {path}: expected a JSON object")
+        raise click.UsageError(f"{option} {path}: expected a JSON object")
     return found
+
+
+def _deliveries(found: Sequence[Delivery]) -> Table:
+    table = bare_table("delivery", "event", "status", "attempts", "last")
+    for one in found:
+        last = one.attempts[-1] if one.attempts else None
+        answer = "-" if last is None else str(last.status or last.error)
+        table.add_row(plain(one.id), plain(one.type), one.status, str(len(one.attempts)), answer)
+    return table
 
 
 def _table(found: Sequence[Schedule]) -> Table:
@@ -176,6 +255,8 @@ def _runs(found: Sequence[Run]) -> Table:
     table = bare_table("run", "for", "status", "job", "note")
     for one in found:
         note = one.reason or ("triggered" if one.manual else "made up for" if one.late else "")
+        steps = [f"{job.step} {job.status}" for job in one.jobs if job.step is not None]
+        note = "; ".join(filter(None, [note, *steps]))
         when = _time(one.fire_at) if one.fire_at else "-"
         table.add_row(one.id, when, plain(one.status), one.job or "-", plain(note))
     return table

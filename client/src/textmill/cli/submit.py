@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -34,8 +36,9 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
     "-i",
     "input_",
     required=True,
-    metavar="PATH|URI|-",
-    help="A local file (uploaded first), s3://…, the id of an uploaded file, or - for stdin.",
+    metavar="PATH|URI|job:ID|-",
+    help="A local file (uploaded first), s3://…, the id of an uploaded file, job:ID for the results of a job, or - for "
+    "stdin.",
 )
 @click.option(
     "--param",
@@ -55,6 +58,19 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
 @click.option("--text-field", metavar="FIELD", help="Field or column that holds the text.")
 @click.option("--id-field", metavar="FIELD", help="Field or column that holds the row's own id.")
 @click.option("--carry", multiple=True, metavar="FIELD", help="Field to carry into the results.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Of a job's results: where the value of a field lies, such as label=output.label.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Of a job's results: read only those for which this holds, such as output.score>=0.9; also <= and =.",
+)
 @click.option(
     "--format",
     "format_",
@@ -102,6 +118,8 @@ def submit(
     input_: str,
     params: tuple[str, ...],
     metadata: tuple[str, ...],
+    fields: tuple[str, ...],
+    where: tuple[str, ...],
     max_errors: str | None,
     format_: str | None,
     wait: bool,
@@ -113,7 +131,8 @@ def submit(
         raise click.UsageError("--json and -o - both want stdout; choose one")
     if options["webhook_url"] is None and _from_environment("webhook_secret"):
         options["webhook_secret"] = None
-    notes = _metadata(metadata)
+    notes, named = pairs(metadata, "metadata"), pairs(fields, "field")
+    conditions = [_condition(one) for one in where]
     with session.client() as tm:
         known = require_kind(kind, tm.kinds.list())
         if known.needs_model and not options["model"]:
@@ -128,6 +147,8 @@ def submit(
                 params=_params(params, known),
                 max_errors=_max_errors(max_errors),
                 metadata=notes,
+                fields=named,
+                where=conditions,
                 upload_progress=None if session.json else bar.update,
                 **options,
             )
@@ -177,14 +198,30 @@ def _source(text: str, format_: str | None) -> tuple[Source, str | None]:
     return stdin, f"stdin.{_ENDINGS.get(wanted, wanted)}"
 
 
-def _metadata(pairs: tuple[str, ...]) -> dict[str, str]:
-    notes = {}
-    for pair in pairs:
+def pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
+    """Values by name from ``name=value``."""
+    found = {}
+    for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"expected --metadata name=value, found {pair!r}")
-        notes[name] = value
-    return notes
+            raise click.UsageError(f"expected --{option} name=value, found {pair!r}")
+        found[name] = value
+    return found
+
+
+_TESTS = {">=": "at_least", "<=": "at_most", "=": "equals"}
+
+
+def _condition(text: str) -> dict[str, Any]:
+    match = re.fullmatch(r"([^<>=]+)(>=|<=|=)(.+)", text)
+    if match is None:
+        raise click.UsageError(f"expected --where path>=number, <= or =value, found {text!r}")
+    path, test, value = (part.strip() for part in match.groups())
+    try:
+        wanted = json.loads(value)
+    except ValueError:
+        wanted = value
+    return {"field": path, _TESTS[test]: wanted}
 
 
 def _max_errors(text: str | None) -> int | str | None:
