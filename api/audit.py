@@ -43,6 +43,7 @@ ACTIONS: Mapping[str, str] = {
     "pause_schedule": "schedule.pause",
     "resume_schedule": "schedule.resume",
     "trigger_schedule": "schedule.trigger",
+    "preview_schedule": "schedule.preview",
     "resend_schedule_delivery": "delivery.resend",
     "create_key": "key.create",
     "revoke_key": "key.revoke",

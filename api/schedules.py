@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.operations import IDEMPOTENCY_KEY, Answer, operation
 from api.requests import PageQuery, Query, WholeNumber, idempotency_key
 from api.responses import json_response, page_response
+from api.schemas.jobs import JobView
 from api.schemas.schedules import RunPage, RunView, SchedulePage, ScheduleView
 from api.schemas.webhooks import DeliveryPage, DeliveryView
 from api.services import caller, services
@@ -40,7 +41,7 @@ _NEXT = 5
 
 
 class TriggerBody(BaseModel):
-    """What may be asked of a run that is triggered."""
+    """What may be asked of a run that is triggered, or previewed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -214,6 +215,30 @@ def trigger(schedule_id: str, body: TriggerBody) -> Response:
         caller().tenant, schedule_id, full=body.full, key=idempotency_key()
     )
     return json_response(_shown_run(run, end))
+
+
+@blueprint.post("/schedules/<schedule_id>/preview")
+@operation(
+    name="preview_schedule",
+    tag="schedules",
+    scope=Scope.JOBS_WRITE,
+    body=TriggerBody,
+    body_required=False,
+    headers=[IDEMPOTENCY_KEY],
+    answers={201: Answer(description="The job that counts.", model=JobView)},
+    problems=[409],
+)
+def preview(schedule_id: str, body: TriggerBody) -> Response:
+    """Count what a run would process now, and what that would cost.
+
+    That takes as long as reading the input does, so it is a job: it computes nothing, writes and tells nothing, and
+    ends with an `estimate`; that of an incremental schedule also with its `corpus`. Jobs that follow it in a chain are
+    left out.
+    """
+    record = services().previews.begin(
+        caller().tenant, schedule_id, full=body.full, key=idempotency_key()
+    )
+    return json_response(record.public(), 201)
 
 
 @blueprint.get("/schedules/<schedule_id>/runs")

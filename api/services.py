@@ -24,6 +24,7 @@ from storage.keys import Admitted, ApiKey, KeyRing
 from storage.ledger import Ledger, Told
 from storage.ledger.events import Position
 from storage.objects import ObjectStore
+from storage.previews import Previews
 from storage.registry import Registry
 from storage.schedules import ScheduleBook
 from storage.submission import Submissions
@@ -105,6 +106,10 @@ class Services:
     @cached_property
     def schedules(self) -> ScheduleBook:
         return ScheduleBook(self.store, self.ledger)
+
+    @cached_property
+    def previews(self) -> Previews:
+        return Previews(self.schedules, self.ledger, self.submissions, self.acceptance)
 
     @cached_property
     def firings(self) -> Firings:

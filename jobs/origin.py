@@ -15,3 +15,4 @@ class Origin:
     step: str = ""  #: which job of the run it is; the first has no name
     full: bool = False  #: every row is to be computed, whatever is known of it
     incremental: bool = False  #: outputs of rows that did not change are taken from the run before
+    preview: bool = False  #: only what would be processed is wanted: nothing is computed

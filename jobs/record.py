@@ -40,6 +40,9 @@ class JobRecord:
     training: dict[str, Any] | None = (
         None  #: how far a training is; see :mod:`workers.training_view`
     )
+    estimate: dict[str, Any] | None = (
+        None  #: of a preview: what a run would process; see :mod:`jobs.estimates`
+    )
     corpus: dict[str, Any] | None = (
         None  #: of an incremental job at its end; see :class:`jobs.corpora.Corpus`
     )
@@ -112,6 +115,7 @@ class JobRecord:
             "training": self.training,
             "evaluation": self.evaluation,
             "corpus": self.corpus,
+            "estimate": self.estimate,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,

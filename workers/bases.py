@@ -12,7 +12,7 @@ from jobs.errors import JobFailure
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef
 from jobs.plan import CarryPlan
-from storage.corpus import CorpusIndexes, DamagedIndex, IndexRecord, Lookup
+from storage.corpus import CorpusIndexes, DamagedIndex, IndexRecord, Lookup, Measured
 from storage.submission import SubmittedJob
 from workers.model_content import content_of
 from workers.runtime import Runtime
@@ -116,6 +116,14 @@ class Bases:
             return self._load(plan, record)
         except DamagedIndex as error:
             raise _lost(plan, str(error)) from None
+
+    def measured(self, plan: CarryPlan | None) -> Measured | None:
+        """What rows cost in the last runs, where they were computed in the way of this plan."""
+        if plan is None or plan.base is None or self._indexes is None:
+            return None
+        record = self._indexes.find(plan.base)
+        same = record is not None and record.fingerprint == plan.fingerprint
+        return record.measured if record is not None and same else None
 
     def _load(self, plan: CarryPlan, record: IndexRecord | None) -> Lookup:
         self._forget()

@@ -252,6 +252,7 @@ class _Finalizing:
             waiting=None,
             evaluation=None if evaluation is None else short(evaluation),
             corpus=None if told.corpus is None else told.corpus.to_json(),
+            estimate=told.estimate,
         )
         manifest: dict[str, Any] = {
             "format": 1,

@@ -39,6 +39,7 @@ class Indexed:
     """What is to be told of a job's corpus."""
 
     corpus: Corpus | None = None  #: None: the job is not incremental, or its planning did not end
+    estimate: dict[str, Any] | None = None  #: what a run would process, of a preview
     warnings: tuple[dict[str, Any], ...] = ()
 
 
@@ -64,10 +65,13 @@ def index_corpus(
         Unavailable: store or ledger are away.
     """
     sealed = object_or_none(runtime.store, names.sealed)
-    corpus = None if sealed is None else orjson.loads(sealed).get("corpus")
+    entry: dict[str, Any] = {} if sealed is None else orjson.loads(sealed)
+    corpus, estimate = entry.get("corpus"), entry.get("estimate")
     if corpus is None:
-        return Indexed()
+        return Indexed(estimate=estimate)
     found = replace(Corpus.from_json(corpus), failed=failed)
+    if estimate is not None:
+        return Indexed(corpus=found, estimate=estimate)
     job = SubmittedJob.from_json(runtime.store.get(names.spec))
     indexes = indexes_of(runtime, job)
     if job.origin is None or indexes is None or record.outcome is not None:

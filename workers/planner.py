@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from jobs.errors import InvalidRequest, JobFailure, Unavailable
+from jobs.estimates import Estimate
 from jobs.ids import new_token
 from jobs.kinds import Kind
 from jobs.modelref import ModelRef
@@ -32,6 +33,7 @@ from workers.bases import Bases
 from workers.carrying import Carrying
 from workers.cutting import cut
 from workers.failing import broken, fail_job
+from workers.foretelling import foretell
 from workers.model_files import ModelFiles
 from workers.retrying import retried_lines, shard_lines
 from workers.role import Replaced, Role, Stopping
@@ -184,13 +186,21 @@ class _Planning:
         kind = self._runtime.kinds.require(self._job.spec.kind)
         params = parse_params(kind, self._job.spec.params)
         plan = self._plan(kind, params)
-        if isinstance(kind, TrainingKind):
+        estimate = None
+        if self._job.origin is not None and self._job.origin.preview:
+            total, estimate = 0, self._foretell(kind, params, plan).to_json()
+        elif isinstance(kind, TrainingKind):
             total = self._plan_training(kind, params, plan)
         else:
             total = self._plan_shards(kind, params, plan)
         skipped = [] if plan.skipped is None else [plan.skipped.warning()]
         warnings = [*skipped, *self._duplicates.warnings(), *self.base.warnings]
-        sealed = {"rows": total, "warnings": warnings, "corpus": self._corpus}
+        sealed = {
+            "rows": total,
+            "warnings": warnings,
+            "corpus": self._corpus,
+            "estimate": estimate,
+        }
         # The store first: from here on nobody need read the input again.
         self._role.check()
         self._runtime.store.put(self._names.sealed, orjson.dumps(sealed), "application/json")
@@ -212,6 +222,20 @@ class _Planning:
         if total == 0 and self._names.generation == 1:
             raise _empty()
         return total
+
+    def _foretell(self, kind: Kind, params: Any, plan: Plan) -> Estimate:
+        """Go through the input as if it were planned; what a run would process."""
+        spec = self._job.spec.input
+        rows = self._rows(kind, params, spec, plan.sources)
+        carrying = None
+        if plan.carry is not None:
+            lookup = self.base.lookup(plan.carry)
+            carrying = Carrying(kind, params, spec, plan.carry, lookup)
+        speed = self._runtime.ledger.workers.slowest_speed(kind.name, self._job.model_key)
+        estimate = foretell(rows, carrying, self.base.measured(plan.carry), speed)
+        if carrying is not None:
+            self._corpus = carrying.corpus().to_json()
+        return estimate
 
     def _check_quota(self, total: int) -> None:
         """Refuse a job that by itself has more rows than its tenant may have waiting.

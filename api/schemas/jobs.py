@@ -95,6 +95,28 @@ class JobCorpus(View):
     )
 
 
+class JobEstimate(View):
+    """What a run would process."""
+
+    rows: int = Field(ge=0, description="Of the input, bad ones included.", examples=[9053])
+    bad: int = Field(ge=0, description="Rows that cannot be read, and will fail.", examples=[0])
+    computed: int = Field(
+        ge=0,
+        description="Good rows whose output is not taken over from the run before.",
+        examples=[53],
+    )
+    text_bytes: int = Field(ge=0, description="Of the texts of these.", examples=[21034])
+    basis: Literal["last_runs", "speed"] | None = Field(
+        description="What costs are reckoned from: what the schedule's last runs measured, or the speed of the last "
+        "jobs of this kind and model; null: nothing like it was computed before."
+    )
+    input_tokens: int | None = Field(description="About so many will be read.", examples=[5011])
+    output_tokens: int | None = Field(description="About so many will be written.", examples=[0])
+    device_seconds: float | None = Field(
+        description="About so long devices will work.", examples=[1.4]
+    )
+
+
 class JobLinks(View):
     """Where to go on from a job."""
 
@@ -150,6 +172,9 @@ class JobView(View):
     )
     evaluation: dict[str, Any] | None = Field(
         description="How good the results are, of a job that asked."
+    )
+    estimate: JobEstimate | None = Field(
+        description="Of a preview: what a run of its schedule would process now."
     )
     corpus: JobCorpus | None = Field(
         description="What became of the corpus since the run before, of an incremental run of a schedule at its end."

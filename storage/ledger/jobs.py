@@ -243,6 +243,7 @@ class JobTable:
                         if record.evaluation is None
                         else _dumps(record.evaluation),
                         "corpus": None if record.corpus is None else _dumps(record.corpus),
+                        "estimate": None if record.estimate is None else _dumps(record.estimate),
                     }
                 ),
             )
@@ -327,6 +328,7 @@ def record_of(fields: Mapping[str, str], now: int) -> JobRecord:
         waiting=fields.get("waiting"),
         evaluation=orjson.loads(fields["evaluation"]) if "evaluation" in fields else None,
         corpus=orjson.loads(fields["corpus"]) if "corpus" in fields else None,
+        estimate=orjson.loads(fields["estimate"]) if "estimate" in fields else None,
         training=orjson.loads(fields["training"]) if "training" in fields else None,
         output=orjson.loads(fields["output"]) if "output" in fields else None,
         webhook="webhook" in fields,
@@ -351,6 +353,7 @@ def ended_fields(record: JobRecord) -> list[str | int | float]:
             "error": None if record.error is None else _dumps(record.error),
             "evaluation": None if record.evaluation is None else _dumps(record.evaluation),
             "corpus": None if record.corpus is None else _dumps(record.corpus),
+            "estimate": None if record.estimate is None else _dumps(record.estimate),
             "training": None if record.training is None else _dumps(record.training),
             "warnings": _dumps(record.warnings),
             "started_at": record.started_at,

@@ -34,7 +34,7 @@ class Nights:
         self._moment = 1_700_000_000_000
         self._folder = f"corpus-{secrets.token_hex(4)}/"
         spec = ScheduleSpec.model_validate(
-            {"every": 86_400, "job": self._spec("items", {}), "incremental": True}
+            {"every": 86_400, "job": self._spec("uri", {}), "incremental": True}
         )
         self.book = ScheduleBook(shop.store, shop.ledger)
         self.schedule = self.book.create(TENANT, spec)[0].id
