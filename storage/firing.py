@@ -220,6 +220,7 @@ class Firings:
             at=record.ended_at or now,
             attempts=record.attempts,
             error=record.error,
+            corpus=record.corpus,
         )
 
     def _submit(self, tenant: str, run: Run, now: int) -> RunEnd | None:

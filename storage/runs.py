@@ -64,6 +64,7 @@ class RunEnd:
     at: int  #: ms
     attempts: int = 0  #: generations of its job
     error: dict[str, Any] | None = None
+    corpus: dict[str, Any] | None = None  #: of an incremental run; see :class:`jobs.corpora.Corpus`
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -163,5 +164,6 @@ def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
         "job": run.job,
         "ended_at": None if end is None else rfc3339(end.at),
         "error": None if end is None else end.error,
+        "corpus": None if end is None else end.corpus,
         "links": {} if run.job is None else {"job": f"/v1/jobs/{run.job}"},
     }

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from textmill.call import Ask, Call, ask, call
+from textmill.corpus import Corpus, to_corpus
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
 
@@ -22,6 +23,7 @@ class Schedule:
     every: int | None = None  #: seconds
     timezone: str = "UTC"
     job: Mapping[str, Any] = field(default_factory=dict)  #: what each firing submits
+    incremental: bool = False  #: whether rows that did not change keep their output
     paused: str | None = None  #: why it does not fire; None: it does
     late_since: datetime | None = None  #: since when a run should have completed
     next_fire_times: tuple[datetime, ...] = ()
@@ -39,6 +41,8 @@ class Run:
     reason: str | None = None  #: why it was left out
     manual: bool = False  #: whether it was triggered
     late: bool = False  #: whether it was missed and is made up for
+    full: bool = False  #: whether every row is computed
+    corpus: Corpus | None = None  #: of an incremental run that has ended
     ended_at: datetime | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -53,6 +57,7 @@ def to_schedule(raw: Mapping[str, Any]) -> Schedule:
         every=raw.get("every"),
         timezone=str(raw.get("timezone") or "UTC"),
         job=raw.get("job") or {},
+        incremental=bool(raw.get("incremental")),
         paused=(raw.get("paused") or {}).get("message"),
         late_since=parse_time(raw.get("late_since")),
         next_fire_times=tuple(one for one in times if one is not None),
@@ -70,6 +75,8 @@ def to_run(raw: Mapping[str, Any]) -> Run:
         reason=raw.get("reason"),
         manual=bool(raw.get("manual")),
         late=bool(raw.get("late")),
+        full=bool(raw.get("full")),
+        corpus=to_corpus(raw.get("corpus")),
         ended_at=parse_time(raw.get("ended_at")),
         raw=raw,
     )
@@ -101,9 +108,9 @@ def resume_schedule(schedule_id: str) -> Ask[Schedule]:
     return ask(call("POST", "schedules", schedule_id, "resume", repeatable=True), to_schedule)
 
 
-def trigger_schedule(schedule_id: str) -> Ask[Run]:
+def trigger_schedule(schedule_id: str, *, full: bool) -> Ask[Run]:
     """Make a run. Never repeated when an answer was lost: it would make another."""
-    return ask(call("POST", "schedules", schedule_id, "trigger"), to_run)
+    return ask(call("POST", "schedules", schedule_id, "trigger", body={"full": full}), to_run)
 
 
 def delete_schedule(schedule_id: str) -> Call:
@@ -169,13 +176,17 @@ class Schedules:
         """Let it fire again. What was due meanwhile is not made up for."""
         return self._transport.ask(resume_schedule(schedule_id))
 
-    def trigger(self, schedule_id: str) -> Run:
+    def trigger(self, schedule_id: str, *, full: bool = False) -> Run:
         """Make a run now, also of a paused schedule.
+
+        Args:
+            schedule_id: the schedule.
+            full: compute every row, also those of which an incremental schedule has the output.
 
         Raises:
             ConnectionFailed: the answer was lost. A run may have been made: :meth:`runs` shows it.
         """
-        return self._transport.ask(trigger_schedule(schedule_id))
+        return self._transport.ask(trigger_schedule(schedule_id, full=full))
 
     def delete(self, schedule_id: str) -> None:
         """Delete it with its history. Its jobs stay."""

@@ -50,9 +50,9 @@ class AsyncSchedules:
         """Let it fire again."""
         return await self._transport.ask(schedules.resume_schedule(schedule_id))
 
-    async def trigger(self, schedule_id: str) -> Run:
+    async def trigger(self, schedule_id: str, *, full: bool = False) -> Run:
         """Make a run now, also of a paused schedule."""
-        return await self._transport.ask(schedules.trigger_schedule(schedule_id))
+        return await self._transport.ask(schedules.trigger_schedule(schedule_id, full=full))
 
     async def delete(self, schedule_id: str) -> None:
         """Delete it with its history. Its jobs stay."""
