@@ -17,6 +17,7 @@ from bench.entry import Entry, merge
 from bench.finetune import finetune
 from bench.machine import describe_machine
 from bench.memory import memory
+from bench.nightly import nightly
 from bench.overhead import overhead
 from bench.summarize import summarize
 from bench.table import show
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Console, float], Iterator[Entry]]] = {
     "classify": classify,
     "finetune": finetune,
     "memory": memory,
+    "nightly": nightly,
     "overhead": overhead,
     "summarize": summarize,
     "transfer": transfer,

@@ -17,14 +17,20 @@ _VOCABULARY = (
 _TEXT_WORDS = 20
 _LINES_AT_ONCE = 10_000
 
+_WORDS = _VOCABULARY.split()
+
+
+def sentence(chance: random.Random) -> str:
+    """A text as long as a sentence."""
+    return " ".join(chance.choices(_WORDS, k=_TEXT_WORDS))
+
 
 def write_texts(path: Path, count: int) -> None:
     """Write rows whose texts are as long as a sentence."""
-    words = _VOCABULARY.split()
-    choose = random.Random(count).choices  # noqa: S311  (texts, not secrets)
+    chance = random.Random(count)  # noqa: S311  (texts, not secrets)
     with path.open("wb") as file:
         for index in range(count):
-            row = {"custom_id": f"row-{index}", "text": " ".join(choose(words, k=_TEXT_WORDS))}
+            row = {"custom_id": f"row-{index}", "text": sentence(chance)}
             file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
 

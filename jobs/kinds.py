@@ -211,7 +211,8 @@ class Kind(ABC):
     ) -> list[Outcome]:
         """One outcome for each row, in the rows' order.
 
-        The outcome of a row may not depend on which other rows are in the window.
+        The outcome of a row may not depend on which other rows are in the window; nor, of a kind that :attr:`carries`,
+        on anything of the row but its text and the fields that the kind says it reads.
         """
 
     def disagreement(

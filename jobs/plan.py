@@ -16,6 +16,8 @@ GROWN_SHARD_BYTES = 512 << 10
 #: Shards of a size before the size doubles: many while no speed is known; else one, so that work begins at once.
 CAREFUL_SHARDS, SURE_SHARDS = 8, 1
 MIN_SHARD_BYTES = 4 << 10
+#: Bytes that a shard of carried rows may hold, where rows to compute fill shards with less.
+CARRIED_SHARD_BYTES = 8 << 20
 #: Bytes and rows of a piece of a training's data, which is only ever read whole.
 DATA_PIECE_BYTES, DATA_PIECE_ROWS = 8 << 20, 50_000
 
@@ -147,5 +149,5 @@ def cut_rule(
         max_bytes=max_bytes,
         first_bytes=min(DEFAULT_SHARD_BYTES, max_bytes),
         growth_shards=CAREFUL_SHARDS if bytes_per_second is None else SURE_SHARDS,
-        most_bytes=limits.max_bytes,
+        most_bytes=min(limits.max_bytes, max(max_bytes, CARRIED_SHARD_BYTES)),
     )

@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         default=None, ge=0, description="Jobs of one tenant that have not ended."
     )
     quota_bytes_stored: int | None = Field(
-        default=None, ge=0, description="Bytes of one tenant's files and jobs in the store."
+        default=None,
+        ge=0,
+        description="Bytes of one tenant's files, jobs and schedules in the store.",
     )
     quota_device_seconds_per_day: float | None = Field(
         default=None, ge=0, description="Device-seconds of one tenant in a day of UTC."

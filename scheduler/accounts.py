@@ -86,7 +86,7 @@ class Accountant:
                 return
             names, size = TenantNames(tenant), 0
             self._ledger.accounts.measured(tenant)
-            for folder in (names.files, names.jobs):
+            for folder in (names.files, names.jobs, names.schedules):
                 for number, found in enumerate(self._store.list(folder)):
                     size += found.size
                     if number % _LISTED == 0 and not self._ledger.accounts.lock(self._token):

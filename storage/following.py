@@ -106,7 +106,7 @@ class Follower:
             if stopped:
                 self._cancel(schedule.tenant, run, found)
             states = _Advance(self, revision, run, found, now, stopped=stopped).states()
-            end = _end(states, now)
+            end = _end(states, found[None], now)
         if end is not None:
             if end.status in FAILURES:
                 self._alerts.failed(schedule, run, end)
@@ -286,7 +286,7 @@ class _Advance:
         )
 
 
-def _end(states: Sequence[StepState], now: int) -> RunEnd | None:
+def _end(states: Sequence[StepState], first: JobRecord | None, now: int) -> RunEnd | None:
     """How a run has ended whose jobs stand so; None while it goes on."""
     if not all(state.ended for state in states):
         return None
@@ -297,4 +297,5 @@ def _end(states: Sequence[StepState], now: int) -> RunEnd | None:
         attempts=one.attempts,
         error=one.error,
         jobs=[state.public() for state in states],
+        corpus=None if first is None else first.corpus,
     )

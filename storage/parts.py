@@ -195,12 +195,21 @@ def iterate_shard(data: bytes) -> Iterator[ShardRow]:
     Raises:
         DamagedPart: while iterating: it is not what was written.
     """
+    return map(decode_shard_line, shard_lines(data))
+
+
+def shard_lines(data: bytes) -> Iterator[bytes]:
+    """A shard's lines, in order, some of them decompressed at a time.
+
+    Raises:
+        DamagedPart: while iterating: it is not what was written.
+    """
     slices = (data[at : at + _SLICE] for at in range(0, len(data), _SLICE))
     unfinished = b""
     for piece in _decompressed(slices):
         lines = (unfinished + piece).split(b"\n")
         unfinished = lines.pop()
-        yield from map(decode_shard_line, lines)
+        yield from lines
 
 
 def _compressed(*blocks: bytes | bytearray) -> bytes:

@@ -24,7 +24,7 @@ _RETRY_SECONDS = 30
 _REASONS = {
     "rows_queued": "too many rows of the tenant wait to be computed",
     "jobs_unfinished": "too many jobs of the tenant have not ended",
-    "bytes_stored": "the tenant's files and jobs take too much room; delete some",
+    "bytes_stored": "the tenant's files, jobs and schedules take too much room; delete some",
     "device_seconds_per_day": "the tenant's device-seconds of today are used up; a new day begins at 00:00 UTC",
 }
 

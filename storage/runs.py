@@ -79,6 +79,7 @@ class RunEnd:
     attempts: int = 0  #: generations of that job
     error: dict[str, Any] | None = None
     jobs: list[dict[str, Any]] = field(default_factory=list)  #: each, as the API shows it
+    corpus: dict[str, Any] | None = None  #: of an incremental run; see :class:`jobs.corpora.Corpus`
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -217,5 +218,6 @@ def public_run(
         "jobs": jobs,
         "ended_at": None if end is None else rfc3339(end.at),
         "error": None if end is None else end.error,
+        "corpus": None if end is None else end.corpus,
         "links": {} if run.job is None else {"job": f"/v1/jobs/{run.job}"},
     }

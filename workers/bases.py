@@ -109,6 +109,8 @@ class Bases:
             return self._read[1]
         record = None
         if plan.base is not None and self._indexes is not None:
+            # Whoever wrote the plan pinned it, and so did others what they chose instead: the last one counts.
+            self._indexes.pin(self._job.id, plan.base)
             record = self._indexes.find(plan.base)
             if record is None:
                 raise _lost(plan, "it is not there any more")

@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from jobs.corpora import Corpus, name_of
+from jobs.errors import Unavailable
 from jobs.modelref import ModelRef
 from jobs.names import JobNames, index_key
 from jobs.origin import Origin
@@ -23,8 +24,7 @@ from storage.schedules import ScheduleBook
 from storage.submission import SubmittedJob, object_or_none
 from workers.bases import indexes_of
 from workers.measuring import planned_lines
-from workers.model_content import content_of
-from workers.retrying import Line, indexed
+from workers.model_content import content_of, never_changes
 from workers.role import Role
 from workers.runtime import Runtime
 
@@ -91,7 +91,9 @@ def index_corpus(
         log.warning("not indexed", job=job.id, reason=str(error))
         return Indexed(corpus=found, warnings=(_not_written(str(error)),))
     except _ModelChanged:
-        return Indexed(corpus=found, warnings=(_not_written("the model was replaced meanwhile"),))
+        return Indexed(
+            corpus=found, warnings=(_not_written("nothing tells that the model stayed the same"),)
+        )
     return Indexed(corpus=found)
 
 
@@ -143,20 +145,26 @@ class _Indexing:
         return newest is None or newest.deleted
 
     def _check_model(self, plan: Plan, carry: CarryPlan) -> None:
-        if plan.model is None or carry.content is None:
+        if plan.model is None or carry.content is None or never_changes(carry.content):
             return
         owner, ref = self.job.model_owner, ModelRef.parse(plan.model)
-        if content_of(self.runtime, owner, ref) != carry.content:
+        try:
+            found = content_of(self.runtime, owner, ref)
+        except Unavailable as error:
+            # Results are not to wait for the hub of an adapter's base.
+            self.runtime.store.probe()
+            raise _ModelChanged from error
+        if found != carry.content:
             raise _ModelChanged
 
     def _collect(self, builder: IndexBuilder, results: str) -> None:
-        made = indexed(self.runtime.store.stream(results))
+        made = _made(self.runtime.store.stream(results))
         ahead = next(made, None)
         for line in self._lines():
             row = orjson.loads(line)
             output = None
             if ahead is not None and ahead[0] == row["index"]:
-                output = _made(ahead)
+                output = ahead[1]
                 ahead = next(made, None)
             self.rows += 1
             if "digest" not in row:
@@ -202,10 +210,15 @@ class _Indexing:
         return frozenset(kept)
 
 
-def _made(line: Line) -> bytes:
-    """``{"output", "usage"}`` of a line of the results."""
-    entry = orjson.loads(line[1])
-    return orjson.dumps({"output": entry["output"], "usage": entry["usage"]})
+def _made(results: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Each row's index and ``{"output", "usage"}`` from the chunks of a job's results."""
+    rest = b""
+    for chunk in results:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            entry = orjson.loads(line)
+            made = {"output": entry["output"], "usage": entry["usage"]}
+            yield entry["index"], orjson.dumps(made)
 
 
 def _not_written(reason: str) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from storage.registry import download
 from workers.model_files import ModelFiles
 from workers.runtime import Runtime
 
+#: How the content of a hub's model begins, and what stands between an adapter's and its base's.
+_COMMIT, _OVER = "commit:", " over "
+
 #: Puts a model's small file of this name at this path; False where it has none.
 Fetch = Callable[[str, Path], bool]
 
@@ -46,6 +49,11 @@ def content_of(runtime: Runtime, owner: str, ref: ModelRef) -> str | None:
         return None
 
 
+def never_changes(content: str) -> bool:
+    """Whether a reference with this content will always have it: that of a hub names a commit."""
+    return content.startswith(_COMMIT) and _OVER not in content
+
+
 class _Content:
     def __init__(self, runtime: Runtime, owner: str) -> None:
         self._runtime = runtime
@@ -65,7 +73,7 @@ class _Content:
             path.write_bytes(self._files.hub_file(ref, name))
             return True
 
-        return self._known(f"commit:{ref.revision}", fetch)
+        return self._known(f"{_COMMIT}{ref.revision}", fetch)
 
     def registered(self, ref: ModelRef) -> str | None:
         registry = self._runtime.registry
@@ -105,7 +113,7 @@ class _Content:
             base = self._files.base_of(self._owner, AdapterConfig.read(folder))
         pinned = self._files.pinned_base(self._owner, base)
         below = content_of(self._runtime, self._owner, pinned)
-        return None if below is None else f"{own} over {pinned} {below}"
+        return None if below is None else f"{own}{_OVER}{pinned} {below}"
 
 
 def _files_in(folder: Path) -> Fetch:

@@ -10,8 +10,8 @@ from typing import Any, cast
 import orjson
 
 from jobs.names import JobNames
+from storage import parts
 from storage.objects import ObjectStore
-from storage.parts import shard_text
 from storage.restore import planned_ranges
 from storage.submission import read_manifest
 
@@ -98,5 +98,5 @@ def indexed(chunks: Iterator[bytes]) -> Iterator[Line]:
 def shard_lines(store: ObjectStore, names: JobNames) -> Iterator[Line]:
     """Every planned row of a generation, in order."""
     for rows in planned_ranges(store, names):
-        for line in shard_text(store.get(names.shard(rows))).splitlines(keepends=True):
-            yield int(orjson.loads(line)["index"]), line
+        for line in parts.shard_lines(store.get(names.shard(rows))):
+            yield int(orjson.loads(line)["index"]), line + b"\n"

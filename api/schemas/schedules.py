@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Time, View, page_of
+from api.schemas.jobs import JobCorpus
 from jobs.schedules import Missed, Overlap
 
 _ID = "schedule_01k5b3w7m3v9q8z2c4x6t1n0ra"
@@ -121,6 +122,9 @@ class RunView(View):
     jobs: list[RunJobView] = Field(description="All its jobs, each behind the one that it follows.")
     ended_at: Time | None = Field(description="When it ended.")
     error: dict[str, Any] | None = Field(description="`code` and `message` of why it failed.")
+    corpus: JobCorpus | None = Field(
+        description="Of an incremental run that has ended: what became of the corpus."
+    )
     links: dict[str, str] = Field(description="Where its job is.")
 
 

@@ -26,10 +26,10 @@ from storage.corpus.index import (
 from storage.corpus.scratch import open_scratch, scratch_faults
 
 #: Bytes of outputs, uncompressed, that one object holds; one more row may fit on top.
-_OUTPUT_BYTES = 8 << 20
+_OUTPUT_BYTES = 4 << 20
 
 #: Digests in one object.
-_DIGESTS = 256 << 10
+_DIGESTS = 64 << 10
 
 #: Rows that are put aside at once.
 _BATCH = 2_000

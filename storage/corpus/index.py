@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 DIGESTS, OUTPUTS, FAILED, NAMES = "digests", "outputs", "failed", "names"
 
 _RECORD = "index.json"
+_FORMAT = 1
 
 #: Whole indexes of a step that are kept: the newest, and one to fall back on.
 _KEPT = 2
@@ -93,12 +94,13 @@ class IndexRecord:
         return [one for one in self.objects if one.family == name]
 
     def to_json(self) -> bytes:
-        return orjson.dumps({"format": 1, **asdict(self)})
+        return orjson.dumps({"format": _FORMAT, **asdict(self)})
 
     @classmethod
     def from_json(cls, data: bytes) -> IndexRecord:
         entry: dict[str, Any] = orjson.loads(data)
-        entry.pop("format")
+        if entry.pop("format") != _FORMAT:
+            raise ValueError("an index of another format")
         measured = Measured(**entry.pop("measured"))
         objects = [IndexObject(**one) for one in entry.pop("objects")]
         return cls(**entry, measured=measured, objects=objects)
@@ -130,10 +132,13 @@ class CorpusIndexes:
                 yield record
 
     def find(self, key: str) -> IndexRecord | None:
-        """An index by its key, or None where there is no such one any more."""
+        """An index by its key, or None where there is no such one any more, or none that this version can read."""
         try:
             return IndexRecord.from_json(self.store.get(self._name(key, _RECORD)))
         except ObjectMissing:
+            return None
+        except (ValueError, TypeError, LookupError) as error:
+            log.warning("index not understood", folder=self._name(key, ""), reason=str(error))
             return None
 
     def _keys(self) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from jobs.errors import Unavailable
 
 #: Memory that one table takes, in KiB; beyond it pages go to disk.
-_CACHE_KIB = 64 << 10
+_CACHE_KIB = 16 << 10
 
 
 class ScratchFull(Unavailable):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from textmill import lean as _lean  # noqa: F401 - first of all: see there
 from textmill.catalog import Health, Kind, Worker
 from textmill.client import Textmill
+from textmill.corpus import Corpus
 from textmill.errors import (
     ApiError,
     AsyncJobFailed,
@@ -50,6 +51,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
+    "Corpus",
     "Counts",
     "DayUsage",
     "Evaluation",

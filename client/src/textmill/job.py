@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textmill.corpus import Corpus, to_corpus
 from textmill.evaluation import Evaluation, to_evaluation
 from textmill.paging import parse_time
 from textmill.training import Training, to_training
@@ -83,6 +84,7 @@ class JobState:
     waiting: str | None = None  #: what keeps it from going on just now
     training: Training | None = None  #: how far a fine-tuning is; None for other kinds
     evaluation: Evaluation | None = None  #: of the results, where ``evaluate`` was asked for
+    corpus: Corpus | None = None  #: of an incremental run of a schedule, once it has ended
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -232,6 +234,7 @@ def job_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
         "waiting": raw.get("waiting"),
         "training": to_training(raw.get("training")),
         "evaluation": to_evaluation(raw.get("evaluation")),
+        "corpus": to_corpus(raw.get("corpus")),
         "error": error
         and JobError(
             code=error.get("code") or "failed",

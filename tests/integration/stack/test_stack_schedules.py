@@ -165,7 +165,7 @@ def test_the_guides_commands_run_as_they_stand(stack: RunningStack, tmp_path: Pa
     """Only the job is another: the guide's needs a model and a corpus."""
     lines = GUIDE.read_text("utf-8").splitlines()
     commands = [shlex.split(one, comments=True) for one in lines if one.startswith("textmill ")]
-    assert len(commands) == 8
+    assert len(commands) == 9
     (tmp_path / "job.json").write_text(json.dumps(JOB))
     made = json.loads(textmill(stack, *commands[0][1:], "--json", cwd=tmp_path).stdout)
     assert (made["cron"], made["timezone"]) == ("30 2 * * *", "Europe/Berlin")

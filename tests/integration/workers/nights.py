@@ -42,7 +42,7 @@ class Nights:
 
     def _spec(self, source: str, params: Mapping[str, Any], **given: Any) -> dict[str, Any]:
         uri = f"s3://{self.shop.store.bucket}/{self._folder}"
-        sources = {"items": {"items": [row("a")]}, "uri": {"uri": uri}}
+        sources: dict[str, dict[str, Any]] = {"items": {"items": [row("a")]}, "uri": {"uri": uri}}
         return {"kind": self._kind, "input": {**sources[source], **given}, "params": dict(params)}
 
     # --- the corpus ----------------------------------------------------------------------------------
@@ -64,6 +64,7 @@ class Nights:
         full: bool = False,
         incremental: bool = True,
         carry: Sequence[str] = (),
+        model: str | None = None,
     ) -> str:
         """Submit the next night's job; its id."""
         self._moment += 86_400_000
@@ -77,7 +78,8 @@ class Nights:
             incremental=incremental,
         )
         key = f"schedule {self.schedule} {run}"
-        return self.shop.submissions.submit(TENANT, spec, None, key, origin=origin)[0].id
+        ref = None if model is None else {"ref": model}
+        return self.shop.submissions.submit(TENANT, spec, ref, key, origin=origin)[0].id
 
     def run(self, params: Mapping[str, Any] | None = None, **how: Any) -> str:
         """A night from its start to its end."""
@@ -104,7 +106,7 @@ class Nights:
     def base(self, job: str) -> str | None:
         corpus = self.shop.record(job).corpus
         assert corpus is not None
-        return corpus["base"]
+        return None if corpus["base"] is None else str(corpus["base"])
 
     def same(self, job: str, other: str) -> bool:
         """Whether two jobs gave the same, byte for byte."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import count
 from typing import Any
 
@@ -229,3 +230,109 @@ def test_a_failed_night_is_no_base_and_its_retry_is(nights: Nights) -> None:
     assert nights.counts(job) == {"new": 2, "carried": 10, "computed": 2, "gone": 2}
     assert nights.same(job, nights.plain())
     assert nights.base(nights.run()) == job
+
+
+def warnings(nights: Nights, job: str) -> list[str]:
+    return [one["code"] for one in nights.shop.record(job).warnings]
+
+
+def contents(monkeypatch: pytest.MonkeyPatch, *known: str | None) -> None:
+    """What the model is found to be, from one time that it is asked for to the next; the last one stays."""
+    left = list(known)
+
+    def content(*_: object) -> str | None:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    monkeypatch.setattr("workers.bases.content_of", content)
+    monkeypatch.setattr("workers.indexing.content_of", content)
+
+
+def test_another_model_under_the_same_name_computes_all(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.lay({"a": names(*range(6))})
+    contents(monkeypatch, "one")
+    nights.run(model="pkg:some_model")
+    again = nights.run(model="pkg:some_model")
+    assert nights.counts(again) == {"carried": 6}
+    contents(monkeypatch, "two")
+    other = nights.run(model="pkg:some_model")
+    assert nights.counts(other) == {"changed": 6, "computed": 6}
+
+
+def test_a_model_that_nothing_tells_of_computes_all_and_says_so(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.lay({"a": names(*range(6))})
+    contents(monkeypatch, None)
+    for known in ({"new": 6}, {"changed": 6}):
+        job = nights.run(model="pkg:some_model")
+        assert nights.counts(job) == {**known, "computed": 6}
+        assert warnings(nights, job) == ["model_content_unknown"]
+
+
+def test_a_model_that_is_replaced_meanwhile_leaves_no_index(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.lay({"a": names(*range(6))})
+    contents(monkeypatch, "one", "two")
+    job = nights.run(model="pkg:some_model")
+    assert warnings(nights, job) == ["index_not_written"]
+    assert list(nights.indexes.newest()) == []
+
+
+def full_disk() -> sqlite3.Connection:
+    connection = sqlite3.connect("", isolation_level=None)
+    connection.execute("PRAGMA max_page_count=4")
+    return connection
+
+
+def test_a_full_local_disk_lets_planning_wait_and_costs_at_most_the_index(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = nights.shop
+    nights.lay({"a": names(*range(600))})
+    first = nights.run()
+    job = nights.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.corpus.lookup.open_scratch", full_disk)
+        shop.plan(job)
+    record = shop.record(job)
+    assert record.status is Status.VALIDATING
+    assert "TMPDIR" in (record.waiting or "")
+    shop.give_up_roles(job)
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.corpus.building.open_scratch", full_disk)
+        shop.run(job)
+    assert shop.record(job).status is Status.COMPLETED
+    assert nights.counts(job) == {"carried": 600}
+    assert warnings(nights, job) == ["index_not_written"]
+    assert [one.job for one in nights.indexes.newest()] == [first]
+
+
+def test_a_finalizer_that_died_leaves_the_same_index(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = nights.shop
+    nights.lay({"a": names(*range(30))})
+    job = nights.submit()
+    shop.plan(job)
+    shop.work()
+    with monkeypatch.context() as patch:
+        put_once = shop.store.put_once
+
+        def dying(name: str, *given: Any) -> bool:
+            if name.endswith("manifest.json"):
+                raise Unavailable("gone")
+            return put_once(name, *given)
+
+        patch.setattr(shop.store, "put_once", dying)
+        shop.finalize(job)
+    assert not shop.record(job).status.ended
+    before = list(nights.indexes.newest())
+    assert [one.job for one in before] == [job]
+    shop.give_up_roles(job)
+    shop.finalize(job)
+    assert shop.record(job).status is Status.COMPLETED
+    assert list(nights.indexes.newest()) == before
+    assert nights.counts(nights.run()) == {"carried": 30}

@@ -10,15 +10,22 @@ from hypothesis import strategies as st
 
 from jobs.rows import (
     BadRow,
+    CarriedRow,
+    Marks,
     Row,
     RowFailure,
     Success,
     Usage,
+    decode_shard_line,
     decode_shard_row,
+    encode_carried_row,
     encode_shard_row,
     error_line,
     result_line,
+    work_bytes,
 )
+
+MARKS = Marks(b"d" * 16, b"n" * 16)
 
 text = st.text(st.characters(codec="utf-8"))
 index = st.integers(0, 10**12)
@@ -39,6 +46,36 @@ def test_a_shard_row_comes_back(row: Row | BadRow) -> None:
     assert decode_shard_row(line) == row
     assert line.endswith(b"\n")
     assert len(line.splitlines()) == 1
+
+
+@given(rows, st.dictionaries(text, values, max_size=3), index, index, st.lists(text, max_size=2))
+def test_a_carried_row_becomes_the_line_that_it_was(
+    row: Row, output: dict[str, Any], tokens_in: int, tokens_out: int, carry: list[str]
+) -> None:
+    line = result_line(row, Success(output, Usage(tokens_in, tokens_out)), tuple(carry))
+    before = orjson.loads(line)
+    made = orjson.dumps({"output": before["output"], "usage": before["usage"]})
+    for keep in (carry, None):
+        travelling = encode_carried_row(row, made, MARKS, keep)
+        assert len(travelling.splitlines()) == 1
+        assert work_bytes(travelling) < len(travelling)
+        carried = decode_shard_line(travelling)
+        assert isinstance(carried, CarriedRow)
+        assert result_line(carried.row, carried.success, tuple(carry)) == line
+        assert (carried.index, carried.row.source, carried.row.line) == (
+            row.index,
+            row.source,
+            row.line,
+        )
+        if keep is None:
+            assert carried.row == row
+
+
+@given(rows | bad_rows)
+def test_other_rows_are_work(row: Row | BadRow) -> None:
+    line = encode_shard_row(row, MARKS)
+    assert work_bytes(line) == len(line)
+    assert decode_shard_line(line) == row
 
 
 @given(rows, st.dictionaries(text, values, max_size=3), index, index)

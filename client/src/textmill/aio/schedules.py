@@ -51,9 +51,13 @@ class AsyncSchedules:
         """Let it fire again."""
         return await self._transport.ask(schedules.resume_schedule(schedule_id))
 
-    async def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> Run:
+    async def trigger(
+        self, schedule_id: str, *, full: bool = False, idempotency_key: str | None = None
+    ) -> Run:
         """Make a run now, also of a paused schedule; the same key always gives the same run."""
-        return await self._transport.ask(schedules.trigger_schedule(schedule_id, idempotency_key))
+        return await self._transport.ask(
+            schedules.trigger_schedule(schedule_id, idempotency_key, full=full)
+        )
 
     async def page_of_deliveries(
         self, schedule_id: str, *, after: str | None = None, limit: int | None = None

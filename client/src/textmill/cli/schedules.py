@@ -62,6 +62,12 @@ def schedules() -> None:
 @click.option("--retries", type=click.IntRange(0, 10), help="Of a run that failed.")
 @click.option("--pause-after-failures", type=click.IntRange(1, 100), help="Failed runs in a row.")
 @click.option("--complete-within-seconds", type=click.IntRange(60), help="Else it counts as late.")
+@click.option(
+    "--incremental",
+    is_flag=True,
+    default=None,
+    help="Compute only what changed since the last completed run.",
+)
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second schedule.")
 @connected
 def create(
@@ -155,12 +161,15 @@ def resume(session: Session, /, *, schedule_id: str) -> None:
 
 @schedules.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
+@click.option("--full", is_flag=True, help="Compute every row, also of an incremental schedule.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second run.")
 @connected
-def trigger(session: Session, /, *, schedule_id: str, idempotency_key: str | None) -> None:
+def trigger(
+    session: Session, /, *, schedule_id: str, full: bool, idempotency_key: str | None
+) -> None:
     """Make a run now, also of a paused schedule."""
     with session.client() as tm:
-        run = tm.schedules.trigger(schedule_id, idempotency_key=idempotency_key)
+        run = tm.schedules.trigger(schedule_id, full=full, idempotency_key=idempotency_key)
     session.show(run.raw, _runs([run]))
     if run.job is not None:
         session.note(next_step("watch", f"textmill watch {run.job}"))
@@ -254,9 +263,12 @@ def _table(found: Sequence[Schedule]) -> Table:
 def _runs(found: Sequence[Run]) -> Table:
     table = bare_table("run", "for", "status", "job", "note")
     for one in found:
-        note = one.reason or ("triggered" if one.manual else "made up for" if one.late else "")
+        how = "triggered" if one.manual else "made up for" if one.late else ""
+        told = one.corpus.told() if one.corpus is not None else ""
         steps = [f"{job.step} {job.status}" for job in one.jobs if job.step is not None]
-        note = "; ".join(filter(None, [note, *steps]))
+        note = one.reason or "; ".join(
+            filter(None, [how, "full" if one.full else "", told, *steps])
+        )
         when = _time(one.fire_at) if one.fire_at else "-"
         table.add_row(one.id, when, plain(one.status), one.job or "-", plain(note))
     return table
