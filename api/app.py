@@ -19,6 +19,7 @@ from api import (
     keys,
     metrics,
     models,
+    pages,
     problems,
     results,
     schedules,
@@ -69,6 +70,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(system.health)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.register_blueprint(pages.blueprint)
     app.wsgi_app = BehindProxies(app.wsgi_app, services.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 

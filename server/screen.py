@@ -60,6 +60,7 @@ class StackScreen:
         grid.add_column(style="dim")
         grid.add_column(overflow="fold")
         grid.add_row("API", client.url)
+        grid.add_row("pages", f"{client.url}/schedules  {client.url}/docs")
         grid.add_row("key", client.api_key)
         grid.add_row("logs", _short(stack.log_dir))
         grid.add_row("client", f"reads {_short(stack.data_dir / 'client.toml')} in this folder")

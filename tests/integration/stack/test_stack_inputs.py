@@ -241,3 +241,61 @@ def test_bad_rows_become_errors_with_source_and_line(tm: Textmill, s3: Minio, fo
         assert [row["custom_id"] for row in errors] == [None, "no-text"] + [None] * 2 + ["nul"] + [
             None
         ] * 3
+
+
+def test_a_corpus_of_mixed_formats_with_markers_and_broken_objects(
+    tm: Textmill, s3: Minio, folder: str
+) -> None:
+    page = '<meta charset="koi8-r"><title>Мельница</title><nav>Домой</nav><p>Люди&nbsp;тут'
+    objects = {
+        "a/rows.jsonl.gz": packed(jsonl([{"text": "one"}, {"text": "two"}])),
+        "a/table.csv": b"id,text\n1,three\n",
+        "a/table.parquet": parquet({"text": ["four", "five"]}),
+        "b/notes.md.zst": zstd(b"# Six\n\nnotes that are long enough for two frames"),
+        "b/page.html": page.encode("koi8-r"),
+        "b/lines.txt": b"eight\n\nnine\n",
+        "c/cut.txt.gz": packed(b"lost")[:-9],
+        "c/no-text.csv": b"id,body\n1,x\n",
+        "c/wide.txt": "lost".encode("utf-16"),
+        "c/damaged.parquet": parquet({"text": ["lost"]})[:-9],
+        "d/last.txt": b"ten",
+        "a/_SUCCESS": b"",
+        "_errors.jsonl": jsonl([{"text": "hidden"}]),
+        "latest.json": b"{}",
+        "d/.last.txt.crc": b"hidden",
+        "d/picture.png": b"\x89PNG",
+    }
+    for name, data in objects.items():
+        put(s3, folder + name, data)
+    s3.put_object("corpora", folder + "empty/", io.BytesIO(), 0)
+    job = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}", max_errors=4)
+    results, errors = outcome(job)
+    assert texts(results) == [
+        *("one", "two", "three", "four", "five", "eight", "nine"),
+        "# Six\n\nnotes that are long enough for two frames",
+        "Мельница\n\nЛюди тут",
+        "ten",
+    ]
+    assert results[-2]["custom_id"] == f"s3://corpora/{folder}b/page.html"
+    assert [(row["source"].rpartition("/")[2], row["error"]["code"]) for row in errors] == [
+        ("cut.txt.gz", "input_corrupt"),
+        ("damaged.parquet", "input_corrupt"),
+        ("no-text.csv", "missing_text_field"),
+        ("wide.txt", "input_encoding"),
+    ]
+    (warning,) = job.refresh().raw["warnings"]
+    assert (warning["code"], warning["count"]) == ("skipped_objects", 1)
+    assert f"s3://corpora/{folder}d/picture.png" in warning["message"]
+    strict = tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}", max_errors=3)
+    assert failure(strict)["code"] == "too_many_errors"
+
+
+def test_a_corpus_of_many_small_objects(tm: Textmill, s3: Minio, folder: str) -> None:
+    """Fetched by several at once, and in order all the same: by keys' bytes, where - comes before /."""
+    names = [f"{n % 7}{'-/'[n % 2]}{n:03}.jsonl" for n in range(300)]
+    for name in names:
+        put(s3, folder + name, jsonl({"custom_id": name, "text": f"{n} in {name}"} for n in (0, 1)))
+    results, errors = outcome(tm.jobs.create(kind="echo", input=f"s3://corpora/{folder}"))
+    assert errors == []
+    wanted = [(name, f"{n} in {name}") for name in sorted(names) for n in (0, 1)]
+    assert [(row["custom_id"], row["output"]["text"]) for row in results] == wanted
