@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from textmill import Run, Schedule, Textmill
 #: Generous: a busy machine may take long for what is done in a second.
 SECONDS = 120.0
 
+GUIDE = Path(__file__).parents[3] / "docs/howto/chains.md"
 YEARLY = "0 0 1 1 *"
 ITEMS = [{"custom_id": f"r{n}", "text": f"text {n}", "score": n / 10} for n in range(10)]
 JOB: dict[str, Any] = {
@@ -261,6 +263,38 @@ def test_the_command_makes_chains(stack: RunningStack, tmp_path: Path, receiver:
     assert run("deliveries", made["id"])
     for one in (made, other):
         run("delete", one["id"])
+
+
+def test_the_guides_commands_run_as_they_stand(
+    stack: RunningStack, tm: Textmill, tmp_path: Path
+) -> None:
+    """Only the kinds are others: the guide's need models and a corpus."""
+    text = GUIDE.read_text("utf-8").replace("\\\n", " ")
+    lines = [one for one in text.splitlines() if one.startswith("textmill ")]
+    commands = [shlex.split(one, comments=True)[1:] for one in lines]
+    assert [words[0] for words in commands] == ["submit"] * 2 + ["schedules"] * 3
+    first = ended(
+        tm.jobs.create(
+            kind="echo",
+            input=[{"text": "a", "country": "de", "score": 0.5}],
+            carry=["country", "score"],
+        )
+    )
+    (tmp_path / "job.json").write_text(json.dumps(JOB))
+    (tmp_path / "steps.json").write_text(json.dumps([step("train")]))
+    made = ""
+    for words in commands:
+        told = [one.replace("job:JOB", f"job:{first.id}") for one in words]
+        told = [made if one == "SCHEDULE" else one for one in told]
+        if told[0] == "submit":
+            told[1:4] = ["echo"]
+            told = [one.replace("output.translation", "output.text") for one in told]
+        found = json.loads(textmill(stack, *told, "--json", cwd=tmp_path).stdout)
+        if "create" in told:
+            made = found["id"]
+        if told[0] == "submit":
+            assert len(outcome(tm.jobs.get(found["id"]))[0]) == 1
+    tm.schedules.delete(made)
 
 
 def test_one_that_is_late_is_told_and_so_is_its_recovery(
