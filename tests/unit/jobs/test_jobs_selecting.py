@@ -16,7 +16,7 @@ from jobs.spec import InputSpec, JobSpec
 
 JOB = "job_" + "0" * 26
 
-RESULTS = [
+RESULTS: list[dict[str, Any]] = [
     {
         "custom_id": "a",
         "index": 0,

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -148,6 +149,11 @@ def days() -> Iterator[date]:
         day += timedelta(days=1)
 
 
+def following(name: str, **when: Any) -> dict[str, Any]:
+    job = {"kind": "echo", "input": {"text_field": "output.text"}}
+    return {"name": name, "job": job, "when": when}
+
+
 def make(year: Year) -> list[tuple[Revision, list[int]]]:
     """The schedules, each with the fire times that it must have."""
     made = []
@@ -175,6 +181,8 @@ def make(year: Year) -> list[tuple[Revision, list[int]]]:
             step = year.random.choice([100, 400]) * HOUR
             fields["every"] = step // 1000
             wanted = set(range(START + step, END + DAY, step))
+        # Some have runs of three jobs.
+        fields["then"] = [] if number % 5 else [following("b"), following("c", min_rows=1)]
         schedule = year.world.schedule(
             **fields,
             missed=year.random.choice(["run_once", "run_all", "skip"]),
@@ -197,7 +205,7 @@ def check(year: Year, schedule: Revision, wanted: list[int]) -> Counter[str]:
         late = run.decided_at - run.due_at
         counts["late" if run.late else str(run.decision)] += 1
         if run.decision is Decision.FIRE:
-            assert_one_job(year, run, end)
+            assert_its_jobs(year, run, end)
         if not year.absent(run.due_at):
             assert run.decision is not Decision.MISSED
             assert not run.late
@@ -215,12 +223,23 @@ def check(year: Year, schedule: Revision, wanted: list[int]) -> Counter[str]:
     return counts
 
 
-def assert_one_job(year: Year, run: Run, end: RunEnd | None) -> None:
-    job = year.world.jobs[str(run.job)]
+def assert_its_jobs(year: Year, run: Run, end: RunEnd | None) -> None:
+    """Each began once the one before it had completed, and all together were tried again once at most."""
     assert end is not None
     assert end.status in {"completed", "failed", "cancelled"}
+    states = {one["step"]: one["status"] for one in end.jobs}
+    assert set(states) == set(run.jobs)
+    assert "completed" in states.values() or end.status != "completed"
+    done = [year.world.jobs[run.jobs[name]] for name in states if states[name] != "skipped"]
+    for before, job in pairwise(done):
+        assert job.at >= before.at + before.seconds * 1000
+    tries = sum(job.attempts - 1 for job in done)
+    assert tries <= 1
     if end.status == "failed":
-        assert job.attempts == 2
+        assert tries == 1
+        assert list(states.values())[len(done) - 1] == "failed"
+    if end.status == "completed":
+        assert set(states.values()) == {"completed"}
 
 
 def test_every_firing_of_a_year_is_made_once_or_accounted_for() -> None:
@@ -235,7 +254,7 @@ def test_every_firing_of_a_year_is_made_once_or_accounted_for() -> None:
     jobs: list[str] = []
     for schedule, wanted in schedules:
         counts += check(year, schedule, wanted)
-        jobs += [str(run.job) for run, _ in year.world.runs(schedule.id) if run.job]
+        jobs += [job for run, _ in year.world.runs(schedule.id) for job in run.jobs.values()]
     assert len(jobs) == len(set(jobs)), "two firings share a job"
     assert set(year.world.jobs) <= set(jobs), "a job that no firing accounts for"
     repeated = sum(job.submissions > 1 for job in year.world.jobs.values())
