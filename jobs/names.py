@@ -336,6 +336,11 @@ class ScheduleNames:
         return f"{self.ends}{run_key(run_id)}.{status}"
 
 
+def run_moment(run_id: str) -> int:
+    """When a run fired, in ms: what its id says."""
+    return int(run_id.removesuffix("m"))
+
+
 def run_key(run_id: str) -> str:
     """The last part of the names of a run's objects. A run's id is its time in ms, with an ``m`` where it was made by
     hand."""

@@ -18,6 +18,7 @@ import structlog
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.names import JobNames
+from jobs.outtake import Cut
 from jobs.ranges import TilingError
 from jobs.record import JobRecord
 from jobs.rows import BadRow, RowFailure, error_line
@@ -173,6 +174,7 @@ class _Finalizing:
         self._ledger = runtime.ledger
         self._store = runtime.store
         self._kinds = runtime.kinds
+        self._settings = runtime.settings
         self._record = record
         self._token = token
         self._names = JobNames(record.tenant, record.id, record.attempts)
@@ -230,7 +232,13 @@ class _Finalizing:
             self._store.put(outputs["evaluation"], orjson.dumps(evaluation), "application/json")
             self._store.copy(outputs["evaluation"], self._names.evaluation)
         unwritten = write_output(
-            self._store, self._kinds, self._names, record, outputs=outputs, role=self._role
+            self._store,
+            self._kinds,
+            self._names,
+            record,
+            outputs=outputs,
+            cut=Cut(rows=self._settings.output_part_rows, bytes=self._settings.output_part_bytes),
+            role=self._role,
         )
         ended = replace(
             record,
