@@ -369,6 +369,11 @@ class ScheduleNames:
         return self.corpus(step) + "pins/"
 
 
+def run_moment(run_id: str) -> int:
+    """When a run fired, in ms: what its id says."""
+    return int(run_id.removesuffix("m"))
+
+
 def run_key(run_id: str) -> str:
     """The last part of the names of a run's objects. A run's id is its time in ms, with an ``m`` where it was made by
     hand."""

@@ -46,7 +46,9 @@ class JobRecord:
     corpus: dict[str, Any] | None = (
         None  #: of an incremental job at its end; see :class:`jobs.corpora.Corpus`
     )
-    output: dict[str, str] | None = None  #: ``format`` and ``uri`` where the output goes too
+    output: dict[str, str] | None = (
+        None  #: ``format``, ``uri`` and ``layout`` where the output goes too
+    )
     webhook: bool = False  #: whether somebody is told of its end
     lane: Lane = Lane.BULK
     input_tokens: int = 0
@@ -121,7 +123,8 @@ class JobRecord:
                 "output_tokens": self.output_tokens,
                 "device_seconds": round(self.device_ms / 1000, 3),
             },
-            "output": self.output,
+            # Records of before there were layouts have none.
+            "output": self.output and {"layout": "job", **self.output},
             "error": self.error,
             "warnings": self.warnings,
             "links": {

@@ -122,6 +122,16 @@ class Settings(BaseSettings):
         description="What a worker that is told to stop has for its batch or its checkpoint; each stop takes as long.",
     )
     sweep_seconds: float = Field(default=1.0, gt=0, description="Time between two sweeps.")
+    output_part_rows: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Most rows of a part of output that is laid out by date.",
+    )
+    output_part_bytes: int = Field(
+        default=128 << 20,
+        ge=1,
+        description="Bytes of results, as JSON lines, after which such a part ends.",
+    )
 
     # --- workers and models -------------------------------------------------------------------------
     devices: str = Field(

@@ -162,6 +162,10 @@ class InputSpec(RowsSpec):
         return self
 
 
+#: How output is laid out below its URI: a folder for each job, or one for each day.
+OutputLayout = Literal["job", "date"]
+
+
 class OutputSpec(_Strict):
     """Where results and errors are written to as well."""
 
@@ -170,9 +174,23 @@ class OutputSpec(_Strict):
     )
     uri: str = Field(
         max_length=900,
-        description="`s3://bucket/prefix/`, which ends in `/`. A folder of the job's id below it gets the objects.",
+        description="`s3://bucket/prefix/`, which ends in `/`. A folder below it gets the objects: see `layout`.",
         examples=["s3://corpora/labelled/"],
     )
+    layout: OutputLayout | None = Field(
+        default=None,
+        description="`job`: a folder of the job's id. `date`: `date=YYYY-MM-DD/`, for readers of data sets, written "
+        "when the job has completed; the newest run of a day replaces the others. Null: `date` for jobs of a schedule, "
+        "else `job`.",
+        examples=["date"],
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        entry: dict[str, Any] = handler(self)
+        if self.layout is None:
+            del entry["layout"]
+        return entry
 
     @field_validator("uri")
     @classmethod

@@ -96,6 +96,23 @@ class ObjectStore:
             return False
         return True
 
+    def replace(
+        self, name: str, data: bytes, etag: str, content_type: str = "application/json"
+    ) -> None:
+        """Write an object over the version of it that has this ETag.
+
+        As with :meth:`put_once`, a put whose answer was lost finds itself. Servers that know no conditions replace
+        whatever is there.
+
+        Raises:
+            ObjectChanged: it is another by now, or gone.
+        """
+        try:
+            with translated(name):
+                self._client.put_if_match(self.bucket, name, data, content_type, etag)
+        except ObjectMissing as error:
+            raise ObjectChanged(name) from error
+
     def put_json(self, name: str, value: object) -> None:
         """Write a small JSON object."""
         self.put(name, orjson.dumps(value, option=orjson.OPT_INDENT_2), "application/json")
@@ -123,6 +140,25 @@ class ObjectStore:
                 self.abort_upload(name, upload)
             raise
         return self.stat(name)
+
+    def fill_upload(self, name: str, upload: str, data: BinaryIO) -> tuple[list[str], int]:
+        """Write a stream of unknown length into the parts of an upload; their ETags, and how many bytes there were.
+
+        Holds one part at a time. Of an empty stream there are none, and such an upload cannot be completed.
+
+        Raises:
+            ObjectMissing: there is no such upload, or it was completed.
+        """
+        piece = bytearray(PART_BYTES)
+        etags: list[str] = []
+        size = 0
+        more = True
+        while more:
+            more = _fill(piece, data)
+            if piece:
+                etags.append(self.upload_part(name, upload, len(etags) + 1, piece))
+                size += len(piece)
+        return etags, size
 
     def begin_upload(self, name: str, content_type: str) -> str:
         """Begin to write an object in parts; the id of the upload."""
@@ -220,6 +256,19 @@ class ObjectStore:
             ObjectMissing: no object has this name.
         """
         return b"".join(self.stream(name))
+
+    def get_version(self, name: str) -> tuple[bytes, str]:
+        """A small object, whole, and its ETag.
+
+        Raises:
+            ObjectMissing: no object has this name.
+        """
+        while True:
+            etag = self.stat(name).etag
+            try:
+                return b"".join(self.stream(name, etag=etag)), etag
+            except ObjectChanged:
+                continue
 
     def get_json(self, name: str) -> object:
         """A small JSON object, parsed."""

@@ -54,6 +54,13 @@ class Client(Minio):
             bucket, name, data, headers={"Content-Type": content_type, "If-None-Match": "*"}
         )
 
+    def put_if_match(
+        self, bucket: str, name: str, data: bytes, content_type: str, etag: str
+    ) -> None:
+        self._put_object(
+            bucket, name, data, headers={"Content-Type": content_type, "If-Match": f'"{etag}"'}
+        )
+
     def begin_upload(self, bucket: str, name: str, content_type: str) -> str:
         return self._create_multipart_upload(bucket, name, {"Content-Type": content_type})
 

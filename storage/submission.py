@@ -14,8 +14,9 @@ from jobs.ids import idempotent_job_id, new_id
 from jobs.names import JobNames, TenantNames
 from jobs.origin import Origin
 from jobs.record import JobRecord
-from jobs.spec import JobSpec
+from jobs.spec import JobSpec, OutputLayout
 from jobs.states import Lane, Status
+from jobs.timing import day_of
 from storage.broker import Broker
 from storage.installation import Installation
 from storage.intents import Act, Intent, IntentIndex
@@ -98,10 +99,25 @@ class SubmittedJob:
             lane=self.lane,
             window_ms=self.spec.window_ms,
             created_at=self.created_at,
-            output=None if self.spec.output is None else self.spec.output.model_dump(mode="json"),
+            output=self._output(),
             webhook=self.spec.webhook is not None,
             rows=self.rows,
         )
+
+    @property
+    def layout(self) -> OutputLayout:
+        """How its output is laid out where it is written to as well."""
+        given = None if self.spec.output is None else self.spec.output.layout
+        return given or ("job" if self.origin is None else "date")
+
+    @property
+    def day(self) -> str:
+        """The ISO day that its output belongs to."""
+        return day_of(self.created_at, "UTC") if self.origin is None else self.origin.date
+
+    def _output(self) -> dict[str, str] | None:
+        given = self.spec.output
+        return None if given is None else {**given.model_dump(mode="json"), "layout": self.layout}
 
     @property
     def rows(self) -> int | None:

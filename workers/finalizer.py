@@ -18,6 +18,7 @@ import structlog
 from jobs.errors import Unavailable
 from jobs.ids import new_token
 from jobs.names import JobNames
+from jobs.outtake import Cut
 from jobs.ranges import TilingError
 from jobs.record import JobRecord
 from jobs.rows import BadRow, CarriedRow, RowFailure, error_line
@@ -175,6 +176,7 @@ class _Finalizing:
         self._ledger = runtime.ledger
         self._store = runtime.store
         self._kinds = runtime.kinds
+        self._settings = runtime.settings
         self._record = record
         self._token = token
         self._names = JobNames(record.tenant, record.id, record.attempts)
@@ -240,7 +242,13 @@ class _Finalizing:
             role=self._role,
         )
         unwritten = write_output(
-            self._store, self._kinds, self._names, record, outputs=outputs, role=self._role
+            self._store,
+            self._kinds,
+            self._names,
+            record,
+            outputs=outputs,
+            cut=Cut(rows=self._settings.output_part_rows, bytes=self._settings.output_part_bytes),
+            role=self._role,
         )
         ended = replace(
             record,

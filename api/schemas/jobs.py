@@ -8,6 +8,7 @@ from pydantic import Field
 
 from api.schemas.base import Time, View, page_of
 from jobs.outtake import OutputFormat
+from jobs.spec import OutputLayout
 from jobs.states import Priority, Status
 
 
@@ -66,8 +67,11 @@ class JobOutput(View):
 
     format: OutputFormat = Field(description="How the rows are written.")
     uri: str = Field(
-        description="The prefix; below it lies a folder of the job's id.",
+        description="The prefix; below it lies a folder of the job's id, or of the day.",
         examples=["s3://corpora/labelled/"],
+    )
+    layout: OutputLayout = Field(
+        description="`job`: below a folder of the job's id; `date`: below one of its day."
     )
 
 

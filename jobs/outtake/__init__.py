@@ -7,13 +7,17 @@ how the lines were cut into chunks never changes a byte of what comes out.
 
 from jobs.outtake.columns import ErrorTable, ResultTable, Table
 from jobs.outtake.formats import CONTENT_TYPES, FORMATS, OutputFormat, convert
+from jobs.outtake.pieces import Cut, Piece, cut_lines
 
 __all__ = [
     "CONTENT_TYPES",
     "FORMATS",
+    "Cut",
     "ErrorTable",
     "OutputFormat",
+    "Piece",
     "ResultTable",
     "Table",
     "convert",
+    "cut_lines",
 ]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 import pytest
@@ -161,6 +162,46 @@ def test_parts_of_an_upload_become_one_object(store: ObjectStore) -> None:
     assert joined == hashlib.sha256(first + first + last).digest()
     with pytest.raises(ObjectMissing):
         store.upload_part("joined", upload, 4, last)
+
+
+def test_a_version_is_replaced_once(store: ObjectStore) -> None:
+    assert store.put_once("claim", b"one")
+    data, etag = store.get_version("claim")
+    assert data == b"one"
+    store.replace("claim", b"two", etag)
+    with pytest.raises(ObjectChanged):
+        store.replace("claim", b"three", etag)
+    assert store.get("claim") == b"two"
+    with pytest.raises(ObjectChanged):
+        store.replace("nothing", b"x", etag)
+    with pytest.raises(ObjectMissing):
+        store.get_version("nothing")
+
+
+def test_an_upload_that_was_dropped_or_is_done_can_never_appear_again(store: ObjectStore) -> None:
+    """What a day's folder rests on: whoever drops an upload, or deletes what came of it, is rid of it."""
+    upload = store.begin_upload("day/part", "text/plain")
+    etags, size = store.fill_upload("day/part", upload, io.BytesIO(b"late"))
+    assert size == 4
+    store.abort_upload("day/part", upload)
+    with pytest.raises(ObjectMissing):
+        store.complete_upload("day/part", upload, etags)
+    upload = store.begin_upload("day/done", "text/plain")
+    etags, size = store.fill_upload("day/done", upload, io.BytesIO(b"data"))
+    store.complete_upload("day/done", upload, etags)
+    with suppress(ObjectMissing):
+        store.abort_upload("day/done", upload)
+    assert store.get("day/done") == b"data"
+    store.delete("day/done")
+    with suppress(ObjectMissing):
+        store.complete_upload("day/done", upload, etags)
+    assert not list(store.list("day/"))
+
+
+def test_an_empty_stream_fills_no_part(store: ObjectStore) -> None:
+    upload = store.begin_upload("nothing", "text/plain")
+    assert store.fill_upload("nothing", upload, io.BytesIO()) == ([], 0)
+    store.abort_upload("nothing", upload)
 
 
 def test_a_dropped_upload_leaves_nothing(store: ObjectStore) -> None:

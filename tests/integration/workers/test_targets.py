@@ -79,7 +79,7 @@ def test_output_lies_where_it_was_wanted(
     record = shop.record(job)
     assert (record.status, record.warnings) == (Status.COMPLETED, [])
     shown = record.public()["output"]
-    assert shown == {"format": wanted, "uri": f"s3://{elsewhere.bucket}/a/b/"}
+    assert shown == {"format": wanted, "uri": f"s3://{elsewhere.bucket}/a/b/", "layout": "job"}
 
 
 def test_a_bucket_may_be_taken_whole(shop: Workshop, elsewhere: ObjectStore) -> None:
