@@ -67,7 +67,7 @@ class Textmill:
         self.kinds = Kinds(transport)
         self.workers = Workers(transport)
         self.keys = Keys(transport)
-        self.schedules = Schedules(transport)
+        self.schedules = Schedules(transport, self.jobs)
 
     def healthy(self) -> Health:
         """Whether the server is alive."""

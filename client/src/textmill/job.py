@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.corpus import Corpus, to_corpus
+from textmill.estimate import Estimate, to_estimate
 from textmill.evaluation import Evaluation, to_evaluation
 from textmill.paging import parse_time
 from textmill.training import Training, to_training
@@ -85,6 +86,7 @@ class JobState:
     training: Training | None = None  #: how far a fine-tuning is; None for other kinds
     evaluation: Evaluation | None = None  #: of the results, where ``evaluate`` was asked for
     corpus: Corpus | None = None  #: of an incremental run of a schedule, once it has ended
+    estimate: Estimate | None = None  #: of a preview of a schedule, once it has ended
     error: JobError | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -235,6 +237,7 @@ def job_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
         "training": to_training(raw.get("training")),
         "evaluation": to_evaluation(raw.get("evaluation")),
         "corpus": to_corpus(raw.get("corpus")),
+        "estimate": to_estimate(raw.get("estimate")),
         "error": error
         and JobError(
             code=error.get("code") or "failed",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textmill.call import Ask, Call, ask, call
 from textmill.corpus import Corpus, to_corpus
 from textmill.deliveries import Delivery, to_delivery
+from textmill.errors import WaitTimeout
+from textmill.job_calls import Adopt, J
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
 from textmill.transport import Transport
+
+if TYPE_CHECKING:
+    from textmill.job import Job
+    from textmill.jobs import Jobs
+
+#: Status of a run that goes on, and seconds between two looks whether it does.
+OPEN, POLL_SECONDS = "open", 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,7 @@ class Run:
     """What became of one firing."""
 
     id: str
+    schedule: str
     status: str  #: ``open``, how its job ended, ``refused``, ``missed`` or ``overlap``
     fire_at: datetime | None = None
     job: str | None = None  #: id of its first job
@@ -85,6 +96,7 @@ def to_run(raw: Mapping[str, Any]) -> Run:
     """A run from the API's object."""
     return Run(
         id=str(raw["id"]),
+        schedule=str(raw["schedule"]),
         status=str(raw["status"]),
         fire_at=parse_time(raw.get("fire_at")),
         job=raw.get("job"),
@@ -155,6 +167,12 @@ def resend_delivery(schedule_id: str, delivery_id: str) -> Ask[Delivery]:
     return ask(call("POST", *path, repeatable=True), to_delivery)
 
 
+def preview_schedule(adopt: Adopt[J], schedule_id: str, key: str | None, *, full: bool) -> Ask[J]:
+    """Have a run counted; a key is made up when not given."""
+    request = call("POST", "schedules", schedule_id, "preview", body={"full": full})
+    return ask(request.keyed(key), adopt)
+
+
 def delete_schedule(schedule_id: str) -> Call:
     """Delete a schedule."""
     return call("DELETE", "schedules", schedule_id)
@@ -173,11 +191,17 @@ def page_of_runs(schedule_id: str, *, after: str | None, limit: int | None) -> A
     return ask(request, lambda raw: to_page(raw, to_run))
 
 
+def late(run: Run) -> WaitTimeout:
+    """That a run has not ended in the time that somebody would wait."""
+    return WaitTimeout(f"run {run.id} has not ended in time; it goes on")
+
+
 class Schedules:
     """``tm.schedules``: jobs that are submitted by the clock."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, jobs: Jobs) -> None:
         self._transport = transport
+        self._jobs = jobs
 
     def create(
         self, *, job: Mapping[str, Any], idempotency_key: str | None = None, **fields: Any
@@ -230,6 +254,40 @@ class Schedules:
             idempotency_key: the same key always gives the same run.
         """
         return self._transport.ask(trigger_schedule(schedule_id, idempotency_key, full=full))
+
+    def preview(
+        self, schedule_id: str, *, full: bool = False, idempotency_key: str | None = None
+    ) -> Job:
+        """Have it counted what a run would process now, by a job that computes nothing.
+
+        Wait for the job: it ends with an ``estimate``, that of an incremental schedule also with its ``corpus``.
+
+        Args:
+            schedule_id: the schedule.
+            full: of a run that computes every row.
+            idempotency_key: the same key always gives the same preview.
+        """
+        return self._transport.ask(
+            preview_schedule(self._jobs.adopt, schedule_id, idempotency_key, full=full)
+        )
+
+    def wait(self, run: Run, *, timeout: float | None = None) -> Run:
+        """Wait until a run has ended with all its jobs; as it ended, however that was.
+
+        Args:
+            run: as :meth:`trigger` or :meth:`runs` gave it.
+            timeout: seconds to wait at most.
+
+        Raises:
+            WaitTimeout: it has not ended in time. It goes on.
+        """
+        give_up = None if timeout is None else time.monotonic() + timeout
+        while run.status == OPEN:
+            if give_up is not None and time.monotonic() >= give_up:
+                raise late(run)
+            time.sleep(POLL_SECONDS)
+            run = next((one for one in self.runs(run.schedule) if one.id == run.id), run)
+        return run
 
     def page_of_deliveries(
         self, schedule_id: str, *, after: str | None = None, limit: int | None = None

@@ -65,7 +65,7 @@ class AsyncTextmill:
         self.kinds = AsyncKinds(transport)
         self.workers = AsyncWorkers(transport)
         self.keys = AsyncKeys(transport)
-        self.schedules = AsyncSchedules(transport)
+        self.schedules = AsyncSchedules(transport, self.jobs)
 
     async def healthy(self) -> Health:
         """Whether the server is alive."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textmill import schedules
 from textmill.aio.paging import every
@@ -12,12 +14,17 @@ from textmill.deliveries import Delivery
 from textmill.paging import MAX_PAGE, Page
 from textmill.schedules import Run, Schedule
 
+if TYPE_CHECKING:
+    from textmill.aio.job import AsyncJob
+    from textmill.aio.jobs import AsyncJobs
+
 
 class AsyncSchedules:
     """Jobs that are submitted by the clock; see :class:`textmill.schedules.Schedules`."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
+    def __init__(self, transport: AsyncTransport, jobs: AsyncJobs) -> None:
         self._transport = transport
+        self._jobs = jobs
 
     async def create(
         self, *, job: Mapping[str, Any], idempotency_key: str | None = None, **fields: Any
@@ -58,6 +65,28 @@ class AsyncSchedules:
         return await self._transport.ask(
             schedules.trigger_schedule(schedule_id, idempotency_key, full=full)
         )
+
+    async def preview(
+        self, schedule_id: str, *, full: bool = False, idempotency_key: str | None = None
+    ) -> AsyncJob:
+        """Have it counted what a run would process now; see :meth:`textmill.schedules.Schedules.preview`."""
+        request = schedules.preview_schedule(
+            self._jobs.adopt, schedule_id, idempotency_key, full=full
+        )
+        return await self._transport.ask(request)
+
+    async def wait(self, run: Run, *, timeout: float | None = None) -> Run:
+        """Wait until a run has ended with all its jobs; see :meth:`textmill.schedules.Schedules.wait`."""
+        give_up = None if timeout is None else time.monotonic() + timeout
+        while run.status == schedules.OPEN:
+            if give_up is not None and time.monotonic() >= give_up:
+                raise schedules.late(run)
+            await asyncio.sleep(schedules.POLL_SECONDS)
+            async for one in self.runs(run.schedule):
+                if one.id == run.id:
+                    run = one
+                    break
+        return run
 
     async def page_of_deliveries(
         self, schedule_id: str, *, after: str | None = None, limit: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,18 @@ from rich.text import Text
 
 from textmill.call import given
 from textmill.cli.common import Session, connected, next_step
+from textmill.client import Textmill
 from textmill.deliveries import Delivery
+from textmill.errors import JobFailed, WaitTimeout
+from textmill.job import Job
 from textmill.paging import MAX_PAGE
-from textmill.schedules import Run, Schedule
+from textmill.progress import JobProgress
+from textmill.schedules import OPEN, Run, Schedule
 from textmill.table import bare_table
 from textmill.wording import plain
+
+#: Seconds between two looks at which jobs of a run have begun.
+_LOOK_SECONDS = 2.0
 
 
 @click.group()
@@ -130,13 +138,26 @@ def show(session: Session, /, *, schedule_id: str) -> None:
 
 @schedules.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
+@click.option("--full", is_flag=True, help="Of a run that computes every row.")
+@click.option(
+    "--times",
+    is_flag=True,
+    help="Only when it fires next; what it would process takes time to count.",
+)
 @connected
-def preview(session: Session, /, *, schedule_id: str) -> None:
-    """Show when a schedule fires next, in UTC."""
+def preview(session: Session, /, *, schedule_id: str, full: bool, times: bool) -> None:
+    """Show when a schedule fires next, in UTC, and what it would process and cost now."""
     with session.client() as tm:
         found = tm.schedules.get(schedule_id)
-    times = [Text(_time(one)) for one in found.next_fire_times]
-    session.show(found.raw["next_fire_times"], *(times or [Text("It does not fire.")]))
+        lines = [Text(_time(one)) for one in found.next_fire_times] or [Text("It does not fire.")]
+        shown: dict[str, Any] = {"next_fire_times": found.raw["next_fire_times"]}
+        if not times:
+            job = _waited(session, tm.schedules.preview(schedule_id, full=full))
+            shown |= {"estimate": job.raw["estimate"], "corpus": job.raw["corpus"]}
+            told = [one.told() for one in (job.estimate, job.corpus) if one is not None]
+            lines += [Text(), *map(Text, told)]
+            job.delete()
+    session.show(shown, *lines)
 
 
 @schedules.command()
@@ -162,16 +183,21 @@ def resume(session: Session, /, *, schedule_id: str) -> None:
 @schedules.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
 @click.option("--full", is_flag=True, help="Compute every row, also of an incremental schedule.")
+@click.option("--wait", is_flag=True, help="Until it has ended with all its jobs.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second run.")
 @connected
 def trigger(
-    session: Session, /, *, schedule_id: str, full: bool, idempotency_key: str | None
+    session: Session, /, *, schedule_id: str, full: bool, wait: bool, idempotency_key: str | None
 ) -> None:
     """Make a run now, also of a paused schedule."""
     with session.client() as tm:
         run = tm.schedules.trigger(schedule_id, full=full, idempotency_key=idempotency_key)
+        if wait:
+            run = _ended(session, tm, run)
     session.show(run.raw, _runs([run]))
-    if run.job is not None:
+    if wait and run.status != "completed":
+        raise click.exceptions.Exit(1)
+    if not wait and run.job is not None:
         session.note(next_step("watch", f"textmill watch {run.job}"))
 
 
@@ -248,6 +274,30 @@ def _deliveries(found: Sequence[Delivery]) -> Table:
         answer = "-" if last is None else str(last.status or last.error)
         table.add_row(plain(one.id), plain(one.type), one.status, str(len(one.attempts)), answer)
     return table
+
+
+def _waited(session: Session, job: Job) -> Job:
+    """A job once it has ended, with a bar for people meanwhile."""
+    if session.json:
+        return job.wait()
+    with JobProgress() as shown:
+        return job.wait(progress=shown.update)
+
+
+def _ended(session: Session, tm: Textmill, run: Run) -> Run:
+    """A run once it has ended, with a bar for each of its jobs in turn."""
+    seen: set[str] = set()
+    while run.status == OPEN:
+        going = [one.job for one in run.jobs if one.status not in ("waiting", "skipped")]
+        for job in [one for one in going if one not in seen]:
+            seen.add(job)
+            # How the run has ended is told when all of it has.
+            with suppress(JobFailed):
+                _waited(session, tm.jobs.get(job))
+        with suppress(WaitTimeout):
+            run = tm.schedules.wait(run, timeout=_LOOK_SECONDS)
+        run = next((one for one in tm.schedules.runs(run.schedule) if one.id == run.id), run)
+    return run
 
 
 def _table(found: Sequence[Schedule]) -> Table:
