@@ -116,7 +116,10 @@ class _Indexing:
 
     def run(self, results: str) -> None:
         plan = Plan.model_validate_json(self.runtime.store.get(self.names.plan))
-        if plan.carry is None or self._gone():
+        if plan.carry is None:
+            return
+        if self._gone():
+            self.indexes.unpin(self.job.id)
             return
         self._check_model(plan, plan.carry)
         key = index_key(self.origin.run, self.names.generation)
