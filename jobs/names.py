@@ -87,6 +87,10 @@ class JobNames:
     def plan(self) -> str:
         return self.prefix + "plan.json"
 
+    def sources(self, digest: str) -> str:
+        """A list of sources that a plan names by its digest. Planners side by side may have found different ones."""
+        return f"{self.prefix}sources/{digest}.json.zst"
+
     @property
     def base(self) -> str:
         """Written once where the model is an adapter: which base all workers put it over."""

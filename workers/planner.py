@@ -27,6 +27,7 @@ from storage.broker import invite_idle
 from storage.ledger import Answer
 from storage.ledger.ranges import MOST_PLANNERS
 from storage.parts import encode_shard
+from storage.plans import find_plan, keep_plan
 from storage.restore import planned_ranges
 from storage.submission import SubmittedJob, object_or_none
 from workers.bases import Bases
@@ -295,9 +296,9 @@ class _Planning:
     def _plan(self, kind: Kind, params: Any) -> Plan:
         """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
         spec, store = self._job.spec, self._runtime.store
-        known = None if self._fresh else object_or_none(store, self._names.plan)
+        known = None if self._fresh else find_plan(store, self._names)
         if known is not None:
-            return Plan.model_validate_json(known)
+            return known
         model = self._pinned_model()
         carry = self.base.choose(kind, params, model)
         settings = self._runtime.settings
@@ -328,12 +329,15 @@ class _Planning:
             carry=carry,
             skipped=pinned.skipped,
         )
-        if store.put_once(self._names.plan, plan.model_dump_json().encode()):
+        if keep_plan(store, self._names, plan):
             if model is not None:
                 facts = {**(self._job.model or {}), "ref": model}
                 self._runtime.ledger.jobs.set_model(self._job.id, facts)
             return plan
-        return Plan.model_validate_json(store.get(self._names.plan))
+        known = find_plan(store, self._names)
+        if known is None:
+            raise Replaced  # the job was deleted meanwhile
+        return known
 
     def _pinned_model(self) -> str | None:
         """The model's reference with its revision fixed, so that every shard is computed by the same one."""

@@ -99,14 +99,15 @@ def page_rows(
 ) -> Iterator[Row | BadRow]:
     """The page as one row, named as a document is: its title, then its text. None if the source is empty.
 
-    The title is also a field that can be carried along.
+    Title and text are also fields that can be carried along.
     """
     data = whole(pieces, options.max_row_bytes * MARKUP_FACTOR)
     if data == b"":
         return
     page, name = _page(data, options), document_name(source)
     if isinstance(page, Page):
-        fields = {"title": page.title} if page.title and "title" in options.keep else {}
+        known = {"title": page.title, options.text_field: page.text}
+        fields = {field: text for field, text in known.items() if text and field in options.keep}
         yield Row(first_index, page.text, name, fields, source, 1)
     else:
         yield BadRow(first_index, page, source, 1, name)

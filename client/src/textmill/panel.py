@@ -46,8 +46,8 @@ def job_panel(job: JobState, *, age: float = 0.0, spinner: Spinner | None = None
         parts.append(_model(job))
     if job.training is not None:
         parts += [Text(), _training(job.training)]
-    for counted in filter(None, (job.estimate, job.corpus)):
-        parts += [Text(), Text(counted.told())]
+    for told in [one.told() for one in (job.estimate, job.corpus) if one is not None]:
+        parts += [Text(), Text(told)]
     if job.evaluation is not None:
         parts += [Text(), *_evaluation(job.evaluation)]
     if job.waiting and not job.ended:

@@ -65,10 +65,14 @@ def test_a_page_is_its_title_and_its_paragraphs(read: Read) -> None:
     assert read(ARTICLE.encode(), "html") == [Row(0, TEXT, "in")]
 
 
-def test_the_title_can_be_carried_along(read: Read) -> None:
-    (row,) = read(ARTICLE.encode(), "html", keep=frozenset(["title", "author"]))
+def test_title_and_text_can_be_carried_along(read: Read) -> None:
+    wanted = frozenset(["title", "author", "body"])
+    (row,) = read(ARTICLE.encode(), "html", keep=wanted, text_field="body")
     assert isinstance(row, Row)
-    assert row.fields == {"title": "The mill by the river"}
+    assert row.fields == {"title": "The mill by the river", "body": TEXT}
+    (untitled,) = read(b"<p>x", "html", keep=wanted)
+    assert isinstance(untitled, Row)
+    assert untitled.fields == {}
 
 
 @pytest.mark.parametrize(
