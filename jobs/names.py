@@ -326,6 +326,11 @@ class ScheduleNames:
         """Folder of how runs ended; the status is part of the name."""
         return self.prefix + "ends/"
 
+    @property
+    def swept(self) -> str:
+        """Says how far older runs are removed."""
+        return self.prefix + "swept.json"
+
     def run(self, run_id: str) -> str:
         return self.runs + run_key(run_id)
 

@@ -22,6 +22,7 @@ from jobs.timing import day_of
 from storage.acceptance import Acceptance
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
+from storage.retention import Retention
 from storage.runs import Decision, Run, RunEnd, RunMark, RunTable
 from storage.schedules import Revision, ScheduleBook
 from storage.submission import Submissions
@@ -58,11 +59,13 @@ class Firings:
         ledger: Ledger,
         submissions: Submissions,
         acceptance: Acceptance,
+        retention: Retention | None = None,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._submissions = submissions
         self._acceptance = acceptance
+        self._retention = retention
         self._book = ScheduleBook(store, ledger)
 
     def look(self, tenant: str, schedule_id: str) -> Look | None:
@@ -84,7 +87,10 @@ class Firings:
             decided, stuck = self._decide(revision, runs, open_runs, now)
             if decided:
                 open_runs = self._follow(tenant, runs, open_runs, now)
-        return _next_look(revision, runs, open_runs, now, stuck=stuck)
+        look = _next_look(revision, runs, open_runs, now, stuck=stuck)
+        if self._retention is not None and self._retention.tend(revision, runs, now):
+            look = replace(look, again_at=now)
+        return look
 
     def trigger(
         self, tenant: str, schedule_id: str, *, full: bool = False

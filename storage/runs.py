@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from jobs.names import ScheduleNames, run_id_of
+from jobs.names import ScheduleNames, run_id_of, run_key
 from jobs.record import rfc3339
 from storage.objects import ObjectMissing, ObjectStore
 
@@ -64,6 +64,7 @@ class RunEnd:
     at: int  #: ms
     attempts: int = 0  #: generations of its job
     error: dict[str, Any] | None = None
+    removed_at: int | None = None  #: ms: since when its jobs and their output are gone
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -128,9 +129,11 @@ class RunTable:
         self._store.put(self._names.end(run.id, end.status), end.to_json(), "application/json")
         self._store.delete(self._names.opened(run.id))
 
-    def ends(self) -> Iterator[RunMark]:
-        """The runs that ended, newest first, with their status."""
-        return self._marks(self._names.ends)
+    def ends(self, before: int | None = None) -> Iterator[RunMark]:
+        """The runs that ended, newest first, with their status; only those that fired before a moment, in ms."""
+        # Whatever the names of that moment end with sorts before this.
+        start = None if before is None else f"{self._names.ends}{run_key(str(before))}~"
+        return self._marks(self._names.ends, start)
 
     def end_of(self, run_id: str) -> RunEnd | None:
         """How a run ended, if it did."""
@@ -161,6 +164,7 @@ def public_run(run: Run, end: RunEnd | None) -> dict[str, Any]:
         "manual": run.manual,
         "job": run.job,
         "ended_at": None if end is None else rfc3339(end.at),
+        "removed_at": None if end is None else rfc3339(end.removed_at),
         "error": None if end is None else end.error,
         "links": {} if run.job is None else {"job": f"/v1/jobs/{run.job}"},
     }

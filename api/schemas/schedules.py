@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Time, View, page_of
-from jobs.schedules import Missed, Overlap
+from jobs.schedules import Keep, Missed, Overlap
 
 _ID = "schedule_01k5b3w7m3v9q8z2c4x6t1n0ra"
 
@@ -43,6 +43,7 @@ class ScheduleView(View):
     complete_within_seconds: int | None = Field(
         description="Time after a firing in which its run should have completed; null: until the next one."
     )
+    keep: Keep | None = Field(description="Which runs are kept; null: all.")
     job: dict[str, Any] = Field(
         description="The job that each firing submits, without the secret of its webhook.",
         examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
@@ -83,6 +84,9 @@ class RunView(View):
         examples=["job_01k5b3w7m3v9q8z2c4x6t1n0ra"],
     )
     ended_at: Time | None = Field(description="When it ended.")
+    removed_at: Time | None = Field(
+        description="When its job was deleted with its output, as the schedule's `keep` says; null: it was not."
+    )
     error: dict[str, Any] | None = Field(description="`code` and `message` of why it failed.")
     links: dict[str, str] = Field(description="Where its job is.")
 

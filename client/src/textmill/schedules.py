@@ -22,6 +22,7 @@ class Schedule:
     every: int | None = None  #: seconds
     timezone: str = "UTC"
     job: Mapping[str, Any] = field(default_factory=dict)  #: what each firing submits
+    keep: Mapping[str, int | None] | None = None  #: which ``runs`` and ``days`` are kept; None: all
     paused: str | None = None  #: why it does not fire; None: it does
     late_since: datetime | None = None  #: since when a run should have completed
     next_fire_times: tuple[datetime, ...] = ()
@@ -40,6 +41,7 @@ class Run:
     manual: bool = False  #: whether it was triggered
     late: bool = False  #: whether it was missed and is made up for
     ended_at: datetime | None = None
+    removed_at: datetime | None = None  #: since when its job and what it wrote are gone
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -53,6 +55,7 @@ def to_schedule(raw: Mapping[str, Any]) -> Schedule:
         every=raw.get("every"),
         timezone=str(raw.get("timezone") or "UTC"),
         job=raw.get("job") or {},
+        keep=raw.get("keep"),
         paused=(raw.get("paused") or {}).get("message"),
         late_since=parse_time(raw.get("late_since")),
         next_fire_times=tuple(one for one in times if one is not None),
@@ -71,6 +74,7 @@ def to_run(raw: Mapping[str, Any]) -> Run:
         manual=bool(raw.get("manual")),
         late=bool(raw.get("late")),
         ended_at=parse_time(raw.get("ended_at")),
+        removed_at=parse_time(raw.get("removed_at")),
         raw=raw,
     )
 
@@ -138,7 +142,8 @@ class Schedules:
         Args:
             job: what each firing submits, as the body of ``POST /v1/jobs``.
             idempotency_key: the same key always gives the same schedule.
-            fields: the others, such as ``cron="30 2 * * *"`` or ``every=3600``, ``timezone``, ``missed``, ``overlap``.
+            fields: the others, such as ``cron="30 2 * * *"`` or ``every=3600``, ``timezone``, ``missed``, ``overlap``,
+                ``keep={"runs": 30}``.
 
         Raises:
             InvalidRequest: a field is wrong; ``errors`` says which.

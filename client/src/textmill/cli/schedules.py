@@ -47,10 +47,14 @@ def schedules() -> None:
 @click.option("--retries", type=click.IntRange(0, 10), help="Of a run that failed.")
 @click.option("--pause-after-failures", type=click.IntRange(1, 100), help="Failed runs in a row.")
 @click.option("--complete-within-seconds", type=click.IntRange(60), help="Else it counts as late.")
+@click.option("--keep-runs", type=click.IntRange(1), help="Remove runs older than so many.")
+@click.option("--keep-days", type=click.IntRange(1), help="Remove runs older than so many days.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second schedule.")
 @connected
 def create(session: Session, /, *, job: str, idempotency_key: str | None, **fields: Any) -> None:
     """Make a schedule."""
+    kept = given({"runs": fields.pop("keep_runs"), "days": fields.pop("keep_days")})
+    fields["keep"] = kept or None
     if (fields["cron"] is None) == (fields["every"] is None):
         raise click.UsageError("give either --cron or --every")
     with session.client() as tm:
@@ -177,7 +181,8 @@ def _runs(found: Sequence[Run]) -> Table:
     for one in found:
         note = one.reason or ("triggered" if one.manual else "made up for" if one.late else "")
         when = _time(one.fire_at) if one.fire_at else "-"
-        table.add_row(one.id, when, plain(one.status), one.job or "-", plain(note))
+        job = "removed" if one.removed_at else one.job or "-"
+        table.add_row(one.id, when, plain(one.status), job, plain(note))
     return table
 
 
