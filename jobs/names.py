@@ -350,6 +350,11 @@ class ScheduleNames:
         """Says that a run of several jobs goes no further: a later one took its place."""
         return f"{self.prefix}stopped/{run_key(run_id)}"
 
+    @property
+    def swept(self) -> str:
+        """Says how far older runs are removed."""
+        return self.prefix + "swept.json"
+
     def run(self, run_id: str) -> str:
         return self.runs + run_key(run_id)
 

@@ -50,6 +50,25 @@ def _whole(value: Any) -> Any:
 _WHOLE = BeforeValidator(_whole)
 
 
+class Keep(BaseModel):
+    """Which runs of a schedule are kept: those that either limit keeps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    runs: Annotated[int, Field(ge=1, le=10_000), _WHOLE] | None = Field(
+        default=None, description="So many of the newest completed runs.", examples=[30]
+    )
+    days: Annotated[int, Field(ge=1, le=36_600), _WHOLE] | None = Field(
+        default=None, description="Runs that fired within so many days.", examples=[90]
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Keep:
+        if self.runs is None and self.days is None:
+            raise ValueError("expected runs, days or both")
+        return self
+
+
 class ScheduleFields(BaseModel):
     """What may be said of a schedule, by the form of each field."""
 
@@ -129,6 +148,12 @@ class ScheduleFields(BaseModel):
         description="Compute only rows whose text, fields, model or parameters are others than in the last completed "
         "run; the outputs of all other rows are taken over, so that each run's results are complete.",
         examples=[True],
+    )
+    keep: Keep | None = Field(
+        default=None,
+        description="Which runs are kept; the jobs of older ones are deleted with the output that they wrote, once a "
+        "newer run has ended. The last completed run is always kept. Null: all are.",
+        examples=[{"runs": 30}],
     )
 
 

@@ -23,6 +23,7 @@ from storage.following import Follower, job_key
 from storage.lateness import Look, decided_until, next_look
 from storage.ledger import Ledger
 from storage.objects import ObjectStore
+from storage.retention import Retention
 from storage.runs import Decision, Run, RunEnd, RunMark, RunTable
 from storage.schedules import TOO_MANY_FAILURES, Revision, ScheduleBook
 from storage.submission import Submissions
@@ -42,10 +43,12 @@ class Firings:
         ledger: Ledger,
         submissions: Submissions,
         acceptance: Acceptance,
+        retention: Retention | None = None,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._submissions = submissions
+        self._retention = retention
         self._book = ScheduleBook(store, ledger)
         self._alerts = Alerts(store, ledger)
         self._follower = Follower(
@@ -74,6 +77,8 @@ class Firings:
                 open_runs = self._follower.follow(revision, runs, open_runs, now)
         look = next_look(revision, runs, open_runs, now, stuck=stuck)
         self._alerts.lateness(revision, look.late_since, now)
+        if self._retention is not None and self._retention.tend(revision, runs, now):
+            look = replace(look, again_at=now)
         return look
 
     def trigger(

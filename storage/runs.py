@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from jobs.chains import StepState
-from jobs.names import ScheduleNames, run_id_of
+from jobs.names import ScheduleNames, run_id_of, run_key
 from jobs.record import rfc3339
 from storage.objects import ObjectMissing, ObjectStore
 
@@ -80,6 +80,7 @@ class RunEnd:
     error: dict[str, Any] | None = None
     jobs: list[dict[str, Any]] = field(default_factory=list)  #: each, as the API shows it
     corpus: dict[str, Any] | None = None  #: of an incremental run; see :class:`jobs.corpora.Corpus`
+    removed_at: int | None = None  #: ms: since when its jobs and their output are gone
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -168,9 +169,11 @@ class RunTable:
         if run.steps:
             self._store.delete(self._names.stopped(run.id))
 
-    def ends(self) -> Iterator[RunMark]:
-        """The runs that ended, newest first, with their status."""
-        return self._marks(self._names.ends)
+    def ends(self, before: int | None = None) -> Iterator[RunMark]:
+        """The runs that ended, newest first, with their status; only those that fired before a moment, in ms."""
+        # Whatever the names of that moment end with sorts before this.
+        start = None if before is None else f"{self._names.ends}{run_key(str(before))}~"
+        return self._marks(self._names.ends, start)
 
     def end_of(self, run_id: str) -> RunEnd | None:
         """How a run ended, if it did."""
@@ -217,6 +220,7 @@ def public_run(
         "job": run.job,
         "jobs": jobs,
         "ended_at": None if end is None else rfc3339(end.at),
+        "removed_at": None if end is None else rfc3339(end.removed_at),
         "error": None if end is None else end.error,
         "corpus": None if end is None else end.corpus,
         "links": {} if run.job is None else {"job": f"/v1/jobs/{run.job}"},

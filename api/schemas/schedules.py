@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.schemas.base import Time, View, page_of
 from api.schemas.jobs import JobCorpus
-from jobs.schedules import Missed, Overlap
+from jobs.schedules import Keep, Missed, Overlap
 
 _ID = "schedule_01k5b3w7m3v9q8z2c4x6t1n0ra"
 
@@ -55,6 +55,7 @@ class ScheduleView(View):
     incremental: bool = Field(
         description="Whether rows that did not change keep the output of the run before."
     )
+    keep: Keep | None = Field(description="Which runs are kept; null: all.")
     job: dict[str, Any] = Field(
         description="The job that each firing submits, without the secret of its webhook.",
         examples=[{"kind": "classify", "input": {"uri": "s3://corpora/reviews/"}}],
@@ -121,6 +122,9 @@ class RunView(View):
     )
     jobs: list[RunJobView] = Field(description="All its jobs, each behind the one that it follows.")
     ended_at: Time | None = Field(description="When it ended.")
+    removed_at: Time | None = Field(
+        description="When its job was deleted with its output, as the schedule's `keep` says; null: it was not."
+    )
     error: dict[str, Any] | None = Field(description="`code` and `message` of why it failed.")
     corpus: JobCorpus | None = Field(
         description="Of an incremental run that has ended: what became of the corpus."

@@ -23,6 +23,7 @@ from storage.acceptance import Acceptance
 from storage.firing import Firings
 from storage.installation import Installation
 from storage.ledger.workers import PRESENCE_MS
+from storage.retention import Retention
 from storage.submission import Submissions
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,8 @@ def make_firer(connections: Connections, installation: Installation) -> Firer:
     store, ledger = connections.store, connections.ledger
     submissions = Submissions(store, ledger, connections.broker, installation)
     acceptance = Acceptance(connections.settings, discover(), store, ledger)
-    return Firer(ledger, Firings(store, ledger, submissions, acceptance))
+    retention = Retention(connections.settings, store, ledger, submissions)
+    return Firer(ledger, Firings(store, ledger, submissions, acceptance, retention))
 
 
 def _announce(connections: Connections) -> None:

@@ -79,6 +79,7 @@ def ways_out(
     *,
     output_uri: str | None,
     output_format: str | None,
+    output_layout: str | None,
     webhook_url: str | None,
     webhook_secret: str | None,
 ) -> dict[str, Any]:
@@ -89,9 +90,11 @@ def ways_out(
     """
     if output_format is not None and output_uri is None:
         raise InputError("output_format needs output_uri")
+    if output_layout is not None and output_uri is None:
+        raise InputError("output_layout needs output_uri")
     if (webhook_url is None) != (webhook_secret is None):
         raise InputError("webhook_url and webhook_secret go together")
-    output = given({"uri": output_uri, "format": output_format})
+    output = given({"uri": output_uri, "format": output_format, "layout": output_layout})
     webhook = given({"url": webhook_url, "secret": webhook_secret})
     return given({"output": output or None, "webhook": webhook or None})
 

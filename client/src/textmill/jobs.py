@@ -53,6 +53,7 @@ class Jobs:
         metadata: Mapping[str, str] | None = None,
         output_uri: str | None = None,
         output_format: str | None = None,
+        output_layout: str | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
         idempotency_key: str | None = None,
@@ -78,9 +79,9 @@ class Jobs:
             completion_window: the job expires when it has not ended after this time, such as ``"90m"``, ``"24h"`` or
                 ``"7d"``; rows done by then are kept.
             max_errors: the job fails past so many failed rows, or past a share such as ``"1%"``.
-            output_uri: ``s3://bucket/prefix/`` where results and errors are written to as well, in a folder of the
-                job's id.
+            output_uri: ``s3://bucket/prefix/`` where results and errors are written to as well.
             output_format: how they are written there: ``jsonl``, ``csv`` or ``parquet``.
+            output_layout: ``job``, in a folder of the job's id, or ``date``, in one of the day; by default ``job``.
             webhook_url: where the server posts a signed event when the job has ended.
             webhook_secret: what it signs with: ``whsec_`` and the base64 of 24 to 64 random bytes.
             idempotency_key: the same key always gives the same job. One is made up when not given, so that a
@@ -97,6 +98,7 @@ class Jobs:
         ways_out = job_calls.ways_out(
             output_uri=output_uri,
             output_format=output_format,
+            output_layout=output_layout,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
         )

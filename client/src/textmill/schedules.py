@@ -37,6 +37,7 @@ class Schedule:
     then: tuple[Mapping[str, Any], ...] = ()  #: the jobs that follow it
     webhook: str | None = None  #: URL that it tells
     incremental: bool = False  #: whether rows that did not change keep their output
+    keep: Mapping[str, int | None] | None = None  #: which ``runs`` and ``days`` are kept; None: all
     paused: str | None = None  #: why it does not fire; None: it does
     late_since: datetime | None = None  #: since when a run should have completed
     next_fire_times: tuple[datetime, ...] = ()
@@ -69,6 +70,7 @@ class Run:
     full: bool = False  #: whether every row is computed
     corpus: Corpus | None = None  #: of an incremental run that has ended
     ended_at: datetime | None = None
+    removed_at: datetime | None = None  #: since when its job and what it wrote are gone
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -85,6 +87,7 @@ def to_schedule(raw: Mapping[str, Any]) -> Schedule:
         then=tuple(raw.get("then") or ()),
         webhook=(raw.get("webhook") or {}).get("url"),
         incremental=bool(raw.get("incremental")),
+        keep=raw.get("keep"),
         paused=(raw.get("paused") or {}).get("message"),
         late_since=parse_time(raw.get("late_since")),
         next_fire_times=tuple(one for one in times if one is not None),
@@ -107,6 +110,7 @@ def to_run(raw: Mapping[str, Any]) -> Run:
         full=bool(raw.get("full")),
         corpus=to_corpus(raw.get("corpus")),
         ended_at=parse_time(raw.get("ended_at")),
+        removed_at=parse_time(raw.get("removed_at")),
         raw=raw,
     )
 
@@ -212,7 +216,7 @@ class Schedules:
             job: what each firing submits, as the body of ``POST /v1/jobs``.
             idempotency_key: the same key always gives the same schedule.
             fields: the others, such as ``cron="30 2 * * *"`` or ``every=3600``, ``timezone``, ``missed``, ``overlap``,
-                ``then`` (jobs that follow) and ``webhook`` (``url`` and ``secret``).
+                ``then`` (jobs that follow), ``webhook`` (``url`` and ``secret``), ``keep={"runs": 30}``.
 
         Raises:
             InvalidRequest: a field is wrong; ``errors`` says which.

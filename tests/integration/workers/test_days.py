@@ -11,7 +11,6 @@ from typing import Any
 import duckdb
 import orjson
 import pandas as pd
-import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
 import pytest
 
@@ -150,8 +149,9 @@ def test_duckdb_and_pandas_read_all_nights(
         secret_key=settings.s3_secret_key.get_secret_value(),
         region=settings.s3_region,
     )
-    remote = ds.dataset(f"{corpora.bucket}/labelled", filesystem=server, partitioning="hive")
-    assert remote.count_rows() == 7
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(f"{corpora.bucket}/labelled/", filesystem=server), frame
+    )
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv"])
@@ -257,6 +257,15 @@ def test_a_finalizer_dies_in_the_middle_and_the_next_cuts_as_it_did(
     shop.finalize(job)
     assert [one["rows"] for one in told(corpora, "_latest.json")["parts"]] == [3, 3, 1]
     assert shop.record(job).warnings == []
+
+
+def test_a_bucket_that_is_not_there_costs_a_warning(shop: Workshop, corpora: ObjectStore) -> None:
+    uri = f"s3://nobodys-{secrets.token_hex(6)}/a/"
+    job = submit(shop, corpora, texts(1), output={"uri": uri})
+    shop.run(job)
+    record = shop.record(job)
+    assert record.status is Status.COMPLETED
+    assert "there is no such bucket" in record.warnings[0]["message"]
 
 
 def test_what_somebody_else_keeps_there_costs_a_warning(

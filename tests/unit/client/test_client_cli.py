@@ -38,7 +38,7 @@ def test_submit_sends_what_was_asked_for(
         *("--param", "candidate_labels=a,b,c", "--param", "top_k=2", "--param", "hypothesis=5"),
         *("--priority", "high", "--text-field", "body", "--id-field", "id", "--carry", "x"),
         *("--carry", "y", "--max-errors", "7", "--metadata", "team=a=b", "--format", "jsonl"),
-        *("--output-uri", "s3://corpora/out/", "--output-format", "csv"),
+        *("--output-uri", "s3://corpora/out/", "--output-format", "csv", "--output-layout", "date"),
         *("--webhook-url", "https://hooks.example.org/", "--webhook-secret", "whsec_a"),
     )
     assert result.exit_code == 0, result.output
@@ -58,7 +58,7 @@ def test_submit_sends_what_was_asked_for(
         "priority": "high",
         "max_errors": 7,
         "metadata": {"team": "a=b"},
-        "output": {"uri": "s3://corpora/out/", "format": "csv"},
+        "output": {"uri": "s3://corpora/out/", "format": "csv", "layout": "date"},
         "webhook": {"url": "https://hooks.example.org/", "secret": "whsec_a"},
     }
     assert JOB_ID in result.stdout
@@ -86,6 +86,7 @@ def test_a_secret_of_the_environment_is_sent_only_with_a_webhook(
         ),
         (["--webhook-secret", "whsec_a"], "webhook_url and webhook_secret go together"),
         (["--output-format", "csv"], "output_format needs output_uri"),
+        (["--output-layout", "date"], "output_layout needs output_uri"),
     ],
 )
 def test_what_belongs_together_is_sent_together(

@@ -98,6 +98,19 @@ def test_a_wrong_field_is_named(change: dict[str, Any], field: str, reason: str)
     assert caught.value.detail.startswith(f"{field}: ")
 
 
+@pytest.mark.parametrize(
+    ("layout", "shown"),
+    [({}, {}), ({"layout": None}, {}), ({"layout": "date"}, {"layout": "date"})],
+)
+def test_a_layout_that_was_not_given_is_no_part_of_the_body(
+    layout: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    """Hashes of bodies of before there were layouts stand in stores."""
+    output = {"format": "csv", "uri": "s3://corpora/a/"}
+    parsed = validate(JobSpec, json.dumps(GOOD | {"output": output | layout}).encode())
+    assert parsed.model_dump(mode="json")["output"] == output | shown
+
+
 @pytest.mark.parametrize("missing", ["kind", "input"])
 def test_a_missing_field_is_named(missing: str) -> None:
     with pytest.raises(InvalidRequest) as caught:

@@ -51,6 +51,7 @@ class AsyncJobs:
         metadata: Mapping[str, str] | None = None,
         output_uri: str | None = None,
         output_format: str | None = None,
+        output_layout: str | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
         idempotency_key: str | None = None,
@@ -62,6 +63,7 @@ class AsyncJobs:
         ways_out = job_calls.ways_out(
             output_uri=output_uri,
             output_format=output_format,
+            output_layout=output_layout,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
         )

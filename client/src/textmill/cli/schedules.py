@@ -76,6 +76,8 @@ def schedules() -> None:
     default=None,
     help="Compute only what changed since the last completed run.",
 )
+@click.option("--keep-runs", type=click.IntRange(1), help="Remove runs older than so many.")
+@click.option("--keep-days", type=click.IntRange(1), help="Remove runs older than so many days.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key makes no second schedule.")
 @connected
 def create(
@@ -92,7 +94,8 @@ def create(
 ) -> None:
     """Make a schedule."""
     body = {} if whole is None else _object("--from", whole)
-    body |= given(fields)
+    kept = given({"runs": fields.pop("keep_runs"), "days": fields.pop("keep_days")})
+    body |= given({**fields, "keep": kept or None})
     if job is not None:
         body["job"] = _object("--job", job)
     if then is not None:
@@ -320,7 +323,8 @@ def _runs(found: Sequence[Run]) -> Table:
             filter(None, [how, "full" if one.full else "", told, *steps])
         )
         when = _time(one.fire_at) if one.fire_at else "-"
-        table.add_row(one.id, when, plain(one.status), one.job or "-", plain(note))
+        job = "removed" if one.removed_at else one.job or "-"
+        table.add_row(one.id, when, plain(one.status), job, plain(note))
     return table
 
 

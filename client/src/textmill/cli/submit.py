@@ -89,6 +89,11 @@ _ENDINGS = {"text": "txt", "documents": "txt"}
     type=click.Choice(OUTPUT_FORMATS),
     help="How they are written there; by default as JSON lines.",
 )
+@click.option(
+    "--output-layout",
+    type=click.Choice(["job", "date"]),
+    help="In a folder of the job's id, as by default, or of the day.",
+)
 @click.option("--webhook-url", metavar="URL", help="Where to post a signed event at the job's end.")
 @click.option(
     "--webhook-secret",
