@@ -16,6 +16,7 @@ SCHEDULE = "schedule_" + "0" * 26
 PLACE = f"/v1/schedules/{SCHEDULE}"
 RUN = {
     "id": "1793656800000m",
+    "schedule": SCHEDULE,
     "status": "open",
     "manual": True,
     "job": JOB_ID,
