@@ -18,8 +18,10 @@ from jobs.kinds import Kind
 from jobs.names import JobNames
 from jobs.params import parse_params
 from jobs.rows import CarriedRow, Row, decode_shard_line
+from storage import parts
 from storage.objects import ObjectMissing, ObjectStore
 from storage.parts import DamagedPart
+from storage.restore import planned_ranges
 from storage.submission import SubmittedJob
 from workers.retrying import Line, indexed, merged, shard_lines
 from workers.role import Role
@@ -78,6 +80,12 @@ def short(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def planned_lines(store: ObjectStore, names: JobNames) -> Iterator[bytes]:
     """Every row that was planned, in order. A retry has shards of its own only for what it computes again."""
+    if names.generation == 1:
+        return (
+            line
+            for rows in planned_ranges(store, names)
+            for line in parts.shard_lines(store.get(names.shard(rows)))
+        )
     return merged(
         *(
             shard_lines(store, replace(names, generation=generation))

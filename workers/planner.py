@@ -144,7 +144,8 @@ def plan_job(runtime: Runtime, job_id: str) -> None:
         ranges.pause(job_id, "planner", token, 0, "")
     except Unavailable as error:
         log.warning("planning waits", job=job_id, reason=error.detail)
-        ranges.pause(job_id, "planner", token, _PAUSE_SECONDS, error.detail)
+        seconds = max(_PAUSE_SECONDS, error.retry_after or 0)
+        ranges.pause(job_id, "planner", token, seconds, error.detail)
 
 
 def _end_expired(runtime: Runtime, record: JobRecord, token: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,12 @@ class Nightly:
             data = "".join(json.dumps(row) + "\n" for row in rows).encode()
             self._s3.put_object(BUCKET, f"{self._folder}{name}.jsonl", io.BytesIO(data), len(data))
 
-    def night(self, *, full: bool = False) -> tuple[Job, Run]:
+    def night(
+        self, *, full: bool = False, meanwhile: Callable[[], object] = lambda: None
+    ) -> tuple[Job, Run]:
         run = self.tm.schedules.trigger(self.id, full=full)
         assert run.job is not None
+        meanwhile()
         wait_for(lambda: self._run(run.id).status == "completed", SECONDS)
         return self.tm.jobs.get(run.job), self._run(run.id)
 
@@ -140,6 +143,39 @@ def test_nights_over_a_corpus_that_changes(
         "computed, 3 new" in textmill(stack, "schedules", "runs", nightly.id, cwd=tmp_path).stdout
     )
     assert "computed, 3 new" in textmill(stack, "status", before.id, cwd=tmp_path).stdout
+
+
+def test_a_night_in_which_planner_and_worker_die(stack: RunningStack, nightly: Nightly) -> None:
+    chance = random.Random(8)
+    rows: list[Row] = [{"custom_id": f"r{n}", "text": f"text {n}"} for n in range(ROWS)]
+    nightly.lay(laid_out(rows, chance))
+    first, _ = nightly.night()
+    rows[3:9] = [{"custom_id": f"new {n}", "text": f"new {n}"} for n in range(4)]
+    nightly.lay(laid_out(rows, chance))
+
+    def kill() -> None:
+        for name in ("control-quick", "worker"):
+            stack.pool_child(name).kill()
+
+    second, _ = nightly.night(meanwhile=kill)
+    assert second.corpus == Corpus(new=4, carried=ROWS - 6, computed=4, gone=6, base=first.id)
+    full = nightly.full()
+    for section in ("results", "errors"):
+        assert output(stack, second, section) == output(stack, full, section)
+
+
+def test_the_command_makes_an_incremental_schedule(
+    stack: RunningStack, tm: Textmill, tmp_path: Path
+) -> None:
+    job = {"kind": "echo", "input": {"items": [{"text": "a"}]}}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    words = ["schedules", "create", "--job", "job.json", "--every", "86400", "--json"]
+    for more in ([], ["--incremental"]):
+        made = json.loads(textmill(stack, *words, *more, cwd=tmp_path).stdout)
+        assert made["incremental"] == tm.schedules.get(made["id"]).incremental == bool(more)
+        changed = tm.schedules.change(made["id"], incremental=not more)
+        assert changed.incremental != bool(more)
+        tm.schedules.delete(made["id"])
 
 
 def test_what_makes_something_new_each_time_cannot_be_incremental(http: httpx.Client) -> None:
