@@ -259,8 +259,10 @@ class ScheduleChange(ScheduleFields):
         description="The jobs that follow it, all of them; an empty list: none.",
         examples=[[]],
     )
-    webhook: WebhookSpec | None = Field(
-        default=None, description="Whom to tell, with its secret; null: nobody."
+    webhook: dict[str, str] | None = Field(
+        default=None,
+        description="Whom to tell: `url` and `secret`; null: nobody.",
+        examples=[None],
     )
 
     def changes(self) -> dict[str, Any]:
