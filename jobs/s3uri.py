@@ -11,9 +11,6 @@ from jobs.errors import InvalidRequest
 #: What a name of something that is no data begins with, as Hadoop and Spark have it: ``_SUCCESS``, ``.part.crc``.
 _HIDDEN = ("_", ".")
 
-#: An object below an output that only points at its newest edition.
-_POINTER = "latest.json"
-
 
 @dataclass(frozen=True)
 class S3Pattern:
@@ -45,7 +42,7 @@ class S3Pattern:
         """Whether the object with this key is meant. ``*`` in a glob also crosses ``/``.
 
         A prefix or a glob never means empty objects that stand for folders, nor what is hidden: a file or folder whose
-        name begins with ``_`` or ``.``, and ``latest.json``; unless the pattern itself writes such a name.
+        name begins with ``_`` or ``.``, unless the pattern itself writes such a name.
         """
         listing = self.listing_prefix
         if listing is None:
@@ -62,9 +59,7 @@ class S3Pattern:
         if listing and not listing.endswith("/"):
             del found[0]  # its beginning is written in the pattern
         hidden = any(name.startswith(_HIDDEN) for name in found)
-        if hidden and not any(name.startswith(_HIDDEN) for name in wanted):
-            return True
-        return found[-1:] == [_POINTER] and wanted[-1] != _POINTER
+        return hidden and not any(name.startswith(_HIDDEN) for name in wanted)
 
 
 def is_allowed_prefix(text: str) -> bool:

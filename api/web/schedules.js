@@ -98,7 +98,7 @@ const DONE = new Set(["completed", "failed", "expired", "cancelled"]);
 
 async function jobOf(run) {
   if (run.job === null) return null;
-  if (jobs.has(run.job)) return jobs.get(run.job);
+  if (run.ended_at !== null && jobs.has(run.job)) return jobs.get(run.job);
   const job = await call(`jobs/${encodeURIComponent(run.job)}`).catch((error) => {
     if (error.status === 404) return null; // deleted, or not yet submitted
     throw error;

@@ -261,7 +261,7 @@ def test_a_corpus_of_mixed_formats_with_markers_and_broken_objects(
         "d/last.txt": b"ten",
         "a/_SUCCESS": b"",
         "_errors.jsonl": jsonl([{"text": "hidden"}]),
-        "latest.json": b"{}",
+        "_latest.json": b"{}",
         "d/.last.txt.crc": b"hidden",
         "d/picture.png": b"\x89PNG",
     }

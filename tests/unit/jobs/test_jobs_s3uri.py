@@ -16,18 +16,22 @@ from jobs.s3uri import S3Pattern, check_allowed
         ("s3://b/in/*.gz", "in/", ["in/a.gz", "in/x/b.gz"], ["in/a", "a.gz"]),
         ("s3://b/r-?.csv", "r-", ["r-1.csv"], ["r-10.csv", "r-.csv"]),
         ("s3://b/r-[12].csv", "r-", ["r-1.csv", "r-2.csv"], ["r-3.csv"]),
-        ("s3://b/*", "", ["a", "x/y"], ["x/", "_SUCCESS", "x/.y", ".x/y", "_x/y", "x/latest.json"]),
+        (
+            "s3://b/*",
+            "",
+            ["a", "x/y"],
+            ["x/", "_SUCCESS", "x/.y", ".x/y", "_x/y", "x/_latest.json"],
+        ),
         (
             "s3://b/in/",
             "in/",
             ["in/a_b.csv", "in/date=2026-11-01/part-0.csv", "in/latest.jsonl", "in/x/a.b"],
-            ["in/_SUCCESS", "in/x/_errors.jsonl", "in/_tmp/a.csv", "in/.a.crc", "in/x/latest.json"],
+            ["in/_SUCCESS", "in/x/_errors.jsonl", "in/_tmp/a.csv", "in/.a.crc", "in/_latest.json"],
         ),
         # What the pattern writes itself is meant.
         ("s3://b/_in/.d/", "_in/.d/", ["_in/.d/a"], ["_in/.d/_a"]),
         ("s3://b/in/_e*", "in/_e", ["in/_errors.jsonl", "in/_e/x"], ["in/_e/_x", "in/_f"]),
         ("s3://b/in/*/_e*", "in/", ["in/x/_e", "in/x/_e/.y"], ["in/x/e"]),
-        ("s3://b/in/*/latest.json", "in/", ["in/x/latest.json"], ["in/x/a"]),
         ("s3://b/in/_SUCCESS", None, ["in/_SUCCESS"], []),
     ],
 )

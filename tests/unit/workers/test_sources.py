@@ -38,7 +38,7 @@ CORPUS = {
     "in/a/": b"",
     "in/_SUCCESS": b"",
     "in/_errors.jsonl": b'{"text": "no"}',
-    "in/latest.json": b"{}",
+    "in/_latest.json": b"{}",
     "in/.hidden/x.txt": b"no",
     "in/photo.png": b"\x89PNG",
     "in/readme": b"no ending",
