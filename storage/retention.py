@@ -8,6 +8,7 @@ and one whose output ``_latest.json`` names; such are tried again later.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, takewhile
 
@@ -203,14 +204,22 @@ def _jobs(run: Run) -> list[str]:
 
 
 def _goal(keep: Keep, runs: RunTable, done: int, now: int) -> int:
-    """The fire time before which runs are removed: each rule that is given keeps what it names."""
-    bounds = [] if keep.days is None else [now - keep.days * _DAY_MS]
-    recent = takewhile(lambda mark: mark.fire_at >= done, runs.ends())
-    completed = (mark for mark in recent if mark.status == Status.COMPLETED)
-    kept = [mark.fire_at for mark in islice(completed, keep.runs or 1)]
+    """The fire time before which runs are removed: each limit that is given keeps what it names."""
+
+    def completed() -> Iterator[int]:
+        recent = takewhile(lambda mark: mark.fire_at >= done, runs.ends())
+        return (mark.fire_at for mark in recent if mark.status == Status.COMPLETED)
+
+    bounds = [next(completed(), 0)]
+    if keep.days is not None:
+        bounds.append(now - keep.days * _DAY_MS)
     if keep.runs is not None:
-        bounds.append(kept[-1] if len(kept) == keep.runs else 0)
-    return min([*bounds, kept[0] if kept else 0])
+        bounds.append(next(islice(completed(), keep.runs - 1, None), 0))
+    oldest = next(iter(runs.open()), None)
+    if oldest is not None:
+        # What it goes on from may be the run that completed before it.
+        bounds.append(next((one for one in completed() if one < oldest.fire_at), 0))
+    return min(bounds)
 
 
 def _held(runs: list[str]) -> tuple[str, ...]:

@@ -198,6 +198,21 @@ def test_a_job_that_is_tried_again_by_hand_is_waited_for(
     assert nights.history() == [("cancelled", True), ("completed", True), ("completed", False)]
 
 
+def test_what_an_open_run_may_go_on_from_stays(shop: Workshop, elsewhere: ObjectStore) -> None:
+    nights = Nights(shop, elsewhere, keep={"runs": 1})
+    oldest = nights.night(NIGHTS[0])
+    base = nights.night(NIGHTS[1])
+    slow = nights.begin(NIGHTS[2]).job
+    assert slow is not None
+    nights.night(NIGHTS[3])
+    assert (nights.has(oldest), nights.has(base), nights.has(slow)) == (False, True, True)
+    shop.run(slow)
+    nights.look()
+    nights.night(NIGHTS[4])
+    assert (nights.has(base), nights.has(slow)) == (False, False)
+    assert nights.left() == NIGHTS[4:5]
+
+
 def test_folders_of_jobs_go_too_and_nothing_below_a_prefix_that_is_no_longer_allowed(
     shop: Workshop, elsewhere: ObjectStore
 ) -> None:
