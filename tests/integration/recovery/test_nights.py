@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 import psutil
@@ -26,6 +25,7 @@ from textmill import NotFound, Schedule, Textmill
 
 BUCKET = "corpora"
 OBJECTS, ROWS = 24, 50
+DELAY_MS = 20
 
 #: Generous: a busy machine may take long for what is done in a few seconds.
 SECONDS = 180.0
@@ -34,29 +34,56 @@ SECONDS = 180.0
 LIFE_SECONDS, DEATHS = 2.5, 4
 
 
-@pytest.fixture
-def corpus(stack: RunningStack) -> Iterator[str]:
-    """The prefix of some objects with rows."""
-    with urllib3.PoolManager() as pool:
-        s3 = stack.minio(pool)
+class Corpus:
+    """Some objects with rows, and what jobs wrote beside them."""
+
+    def __init__(self, s3: Minio) -> None:
+        self._s3 = s3
         if not s3.bucket_exists(BUCKET):
             s3.make_bucket(BUCKET)
-        folder = f"{secrets.token_hex(6)}/"
-        for number in range(OBJECTS):
-            rows = [
-                {"custom_id": f"{number}-{row}", "text": _text(number, row)} for row in range(ROWS)
-            ]
-            _put(s3, f"{folder}{number:03d}.jsonl", rows)
-        yield folder
+        self._folder = f"{secrets.token_hex(6)}/"
+        self.uri, self.output = (f"s3://{BUCKET}/{self._folder}{name}/" for name in ("in", "out"))
+
+    def lay(self, night: int) -> list[dict[str, str]]:
+        """The rows of a night, put into the store: every other one says something new."""
+        rows = [
+            [self._row(number, row, night * (row % 2)) for row in range(ROWS)]
+            for number in range(OBJECTS)
+        ]
+        for number, some in enumerate(rows):
+            data = b"".join(orjson.dumps(row) + b"\n" for row in some)
+            name = f"{self._folder}in/{number:03d}.jsonl"
+            self._s3.put_object(BUCKET, name, io.BytesIO(data), len(data))
+        return [row for some in rows for row in some]
+
+    @staticmethod
+    def _row(number: int, row: int, night: int) -> dict[str, str]:
+        return {"custom_id": f"{number}-{row}", "text": f"{row} of {number}, night {night}"}
+
+    def written(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What the newest night wrote: its record, and its rows."""
+        latest = orjson.loads(self._get(f"{self._folder}out/_latest.json"))
+        folder = str(latest["folder"]).removeprefix(f"s3://{BUCKET}/")
+        assert orjson.loads(self._get(f"{folder}_SUCCESS")) == latest
+        parts = self._s3.list_objects(BUCKET, prefix=f"{folder}part-")
+        names = [str(one.object_name) for one in parts]
+        lines = b"".join(self._get(name) for name in names).splitlines()
+        return latest, [orjson.loads(line) for line in lines]
+
+    def _get(self, name: str) -> bytes:
+        answer = self._s3.get_object(BUCKET, name)
+        try:
+            return answer.read()
+        finally:
+            answer.close()
+            answer.release_conn()
 
 
-def _text(number: int, row: int) -> str:
-    return f"row {row} of object {number}"
-
-
-def _put(s3: Minio, name: str, rows: list[dict[str, str]]) -> None:
-    data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
-    s3.put_object(BUCKET, name, io.BytesIO(data), len(data))
+@pytest.fixture
+def corpus(stack: RunningStack) -> Iterator[Corpus]:
+    """A corpus of this test alone."""
+    with urllib3.PoolManager() as pool:
+        yield Corpus(stack.minio(pool))
 
 
 class _Schedulers:
@@ -105,10 +132,13 @@ class _Schedulers:
             self._other.communicate()
 
 
-def _progress(tm: Textmill, schedule: Schedule) -> list[tuple[str, int]]:
-    """Status of each run, and how many rows its job has done; none while only the decision to submit it is made."""
+def _progress(tm: Textmill, schedule: Schedule, since: datetime) -> list[tuple[str, int]]:
+    """Status of each run that fired since a moment, and how many rows its job has done; none while only the decision
+    to submit it is made."""
     found = []
     for run in tm.schedules.runs(schedule.id):
+        if run.fire_at is None or run.fire_at < since:
+            continue
         done = 0
         if run.job is not None:
             with suppress(NotFound):
@@ -118,37 +148,59 @@ def _progress(tm: Textmill, schedule: Schedule) -> list[tuple[str, int]]:
 
 
 def test_a_night_of_deaths_ends_once_and_complete(
-    stack: RunningStack, tm: Textmill, corpus: str, tmp_path: Path
+    stack: RunningStack, tm: Textmill, corpus: Corpus
 ) -> None:
-    starts = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)
     schedule = tm.schedules.create(
         job={
             "kind": "echo",
-            "params": {"delay_ms": 20},
-            "input": {"uri": f"s3://{BUCKET}/{corpus}"},
+            "params": {"delay_ms": DELAY_MS},
+            "input": {"uri": corpus.uri},
+            "output": {"uri": corpus.output},
         },
+        cron="0 0 1 1 *",
+        incremental=True,
+    )
+    corpus.lay(0)
+    first = tm.schedules.wait(tm.schedules.trigger(schedule.id), timeout=SECONDS)
+    assert first.status == "completed"
+    rows = corpus.lay(1)
+    starts = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
+    tm.schedules.change(
+        schedule.id,
+        cron=None,
         every=60,
-        starts_at=starts.isoformat(timespec="seconds"),
-        ends_at=(starts + timedelta(seconds=30)).isoformat(timespec="seconds"),
+        starts_at=starts.isoformat(),
+        ends_at=(starts + timedelta(seconds=30)).isoformat(),
     )
     with _Schedulers(stack) as schedulers:
-        wait_for(lambda: any(done > ROWS for _, done in _progress(tm, schedule)), SECONDS)
+        wait_for(lambda: any(done > 0 for _, done in _progress(tm, schedule, starts)), SECONDS)
         worker = stack.process("worker")
         assert worker is not None
         for victim in [*pool_children(worker), worker]:
             victim.kill()
-        wait_for(lambda: any(done > 6 * ROWS for _, done in _progress(tm, schedule)), SECONDS)
+        half = len(rows) // 2
+        wait_for(lambda: any(done > half for _, done in _progress(tm, schedule, starts)), SECONDS)
         come_back_empty(stack)
         time.sleep(6)
     assert schedulers.killed >= 4
-    wait_for(lambda: [status for status, _ in _progress(tm, schedule)] == ["completed"], SECONDS)
-    (run,) = tm.schedules.runs(schedule.id)
+
+    def ended() -> bool:
+        return [status for status, _ in _progress(tm, schedule, starts)] == ["completed"]
+
+    wait_for(ended, SECONDS)
+    run, other = tm.schedules.runs(schedule.id)
+    assert (other.id, run.manual) == (first.id, False)
     assert run.job is not None
-    assert not run.manual
-    rows = list(tm.jobs.get(run.job).results())
-    assert [row["index"] for row in rows] == list(range(OBJECTS * ROWS))
-    expected = [_text(number, row) for number in range(OBJECTS) for row in range(ROWS)]
-    assert [row["output"]["text"] for row in rows] == expected
+    assert run.corpus is not None
+    assert (run.corpus.computed, run.corpus.changed) == (half, half)
+    assert (run.corpus.carried, run.corpus.base) == (half, first.job)
+    results = list(tm.jobs.get(run.job).results())
+    assert [row["index"] for row in results] == list(range(len(rows)))
+    assert [row["custom_id"] for row in results] == [row["custom_id"] for row in rows]
+    assert [row["output"]["text"] for row in results] == [row["text"] for row in rows]
+    # The same lies there for readers, once.
+    latest, written = corpus.written()
+    assert (latest["job"], written) == (run.job, results)
     # Its job, and no other, was made of the firing.
     made = [
         job.id for job in tm.jobs.list(kind="echo") if job.created_at and job.created_at >= starts
