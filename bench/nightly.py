@@ -122,7 +122,7 @@ def _classified(running: Platform, s3: Any, console: Console, scale: float) -> I
         s3,
         "classified/",
         objects=max(5, round(_MODEL_OBJECTS * scale)),
-        rows=max(200, round(_MODEL_ROWS * scale)),
+        rows=min(max(200, round(_MODEL_ROWS * scale)), len(texts) * 9 // 10),
         text=lambda _: next(left),
     )
     params = {"candidate_labels": TOPICS, "hypothesis_template": "This is about {}."}
