@@ -31,6 +31,9 @@ _MODEL_OBJECTS, _MODEL_ROWS = 50, 1_000
 #: Rows of a job before the first night, which loads the model and has its engines compared.
 _LOADING = 32
 
+#: Docstrings that the rows are made of, at most.
+_TEXTS = 4_000
+
 #: Most share of a full night's time, most deviation of computed rows and of a preview, most difference between scores.
 _MOST_TIME, _MOST_MORE, _MOST_OFF, _MOST_SCORE = 0.1, 0.01, 0.3, 0.03
 
@@ -121,13 +124,15 @@ def _echoed(running: Platform, s3: Any, console: Console, scale: float) -> Itera
 
 
 def _classified(running: Platform, s3: Any, console: Console, scale: float) -> Iterator[Entry]:
-    texts = [document.text for document in docstrings(4_000)]
+    # Each once: one that was there before would not have to be computed, wherever it comes again.
+    texts = list(dict.fromkeys(document.text for document in docstrings(_TEXTS)))
+    left = iter(texts)
     corpus = Corpus(
         s3,
         "classified/",
         objects=max(5, round(_MODEL_OBJECTS * scale)),
-        rows=max(200, round(_MODEL_ROWS * scale)),
-        text=lambda chance: chance.choice(texts),
+        rows=min(max(200, round(_MODEL_ROWS * scale)), len(texts) * 9 // 10),
+        text=lambda _: next(left),
     )
     params = {"candidate_labels": TOPICS, "hypothesis_template": "This is about {}."}
     body = {"kind": "classify", "model": CLASSIFIER, "input": {"uri": corpus.uri}, "params": params}
