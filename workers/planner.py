@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,10 +14,9 @@ from jobs.errors import InvalidRequest, JobFailure, Unavailable
 from jobs.estimates import Estimate
 from jobs.ids import new_token
 from jobs.kinds import Kind
-from jobs.modelref import ModelRef
 from jobs.names import JobNames
 from jobs.params import parse_params
-from jobs.plan import Plan, ShardLimits, Source, cut_rule
+from jobs.plan import Plan, Source
 from jobs.ranges import RowRange
 from jobs.record import JobRecord
 from jobs.rows import BadRow, Row, RowFailure, encode_shard_row
@@ -27,25 +26,24 @@ from storage.broker import invite_idle
 from storage.ledger import Answer
 from storage.ledger.ranges import MOST_PLANNERS
 from storage.parts import encode_shard
-from storage.plans import find_plan, keep_plan
 from storage.restore import planned_ranges
 from storage.submission import SubmittedJob, object_or_none
 from workers.bases import Bases
 from workers.carrying import Carrying
 from workers.cutting import cut
+from workers.duplicates import DuplicateCounter
 from workers.failing import broken, fail_job
 from workers.foretelling import foretell
-from workers.model_files import ModelFiles
 from workers.retrying import retried_lines, shard_lines
 from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
-from workers.sources import pin_sources, read_options, stream_rows
+from workers.settling import Settling
+from workers.sources import read_options, stream_rows
 from workers.training_data import (
     WHOLE,
     DataFolder,
     check_bad_rows,
     file_spec,
-    pin_files,
     training_shard,
 )
 
@@ -59,34 +57,6 @@ _INVITE_SECONDS = 0.2
 
 #: Rows between two looks whether this planner still counts.
 _ROWS_BETWEEN_CHECKS = 256
-
-#: Rows among which repeated custom_ids are counted; bounds the memory that counting takes.
-_COUNTED_ROWS = 200_000
-
-
-@dataclass
-class DuplicateCounter:
-    """Counts repeated ``custom_id`` values among the first rows."""
-
-    repeated: int = 0
-    _seen: set[int] = field(default_factory=set)
-
-    def count(self, index: int, custom_id: str) -> None:
-        if index >= _COUNTED_ROWS:
-            return
-        key = hash(custom_id)
-        if key in self._seen:
-            self.repeated += 1
-        self._seen.add(key)
-
-    def warnings(self) -> list[dict[str, Any]]:
-        if not self.repeated:
-            return []
-        message = (
-            f"{self.repeated} rows among the first {_COUNTED_ROWS:,} repeat a custom_id of an earlier row; "
-            "index tells them apart"
-        )
-        return [{"code": "repeated_custom_id", "message": message, "count": self.repeated}]
 
 
 def _empty() -> JobFailure:
@@ -187,7 +157,8 @@ class _Planning:
             return
         kind = self._runtime.kinds.require(self._job.spec.kind)
         params = parse_params(kind, self._job.spec.params)
-        plan = self._plan(kind, params)
+        settling = Settling(self._runtime, self._job, self._names, self.base)
+        plan = settling.plan(kind, params, fresh=self._fresh)
         estimate = None
         if self._job.origin is not None and self._job.origin.preview:
             total, estimate = 0, self._foretell(kind, params, plan).to_json()
@@ -293,59 +264,6 @@ class _Planning:
         if answer is Answer.FINALIZE:
             self._runtime.broker.finalize(self._job.id, self._job.lane)
         log.info("planned", job=self._job.id, rows=sealed["rows"], answer=answer.value)
-
-    def _plan(self, kind: Kind, params: Any) -> Plan:
-        """The plan that an earlier planner wrote, or a new one, written before anything is cut."""
-        spec, store = self._job.spec, self._runtime.store
-        known = None if self._fresh else find_plan(store, self._names)
-        if known is not None:
-            return known
-        model = self._pinned_model()
-        carry = self.base.choose(kind, params, model)
-        settings = self._runtime.settings
-        most = settings.max_input_objects
-        pinned = pin_sources(store, self._job.tenant, spec.input, most_objects=most)
-        sources = pinned.sources
-        workers = self._runtime.ledger.workers
-        limits = ShardLimits(
-            max_rows=settings.shard_max_rows,
-            max_bytes=settings.shard_max_bytes,
-            seconds=settings.shard_seconds,
-            workers=workers.count(),
-        )
-        rule = cut_rule(
-            limits,
-            total_rows=None if spec.input.items is None else len(spec.input.items),
-            total_bytes=sum(source.size for source in sources) if sources else None,
-            bytes_per_second=workers.slowest_speed(spec.kind, self._job.model_key),
-        )
-        files: dict[str, list[Source]] = {}
-        if isinstance(kind, TrainingKind):
-            files = pin_files(store, self._job.tenant, spec.input, kind, params)
-        plan = Plan(
-            sources=sources,
-            cut=rule,
-            model=model,
-            files=files,
-            carry=carry,
-            skipped=pinned.skipped,
-        )
-        if keep_plan(store, self._names, plan):
-            if model is not None:
-                facts = {**(self._job.model or {}), "ref": model}
-                self._runtime.ledger.jobs.set_model(self._job.id, facts)
-            return plan
-        known = find_plan(store, self._names)
-        if known is None:
-            raise Replaced  # the job was deleted meanwhile
-        return known
-
-    def _pinned_model(self) -> str | None:
-        """The model's reference with its revision fixed, so that every shard is computed by the same one."""
-        model = self._job.model
-        if model is None:
-            return None
-        return str(ModelFiles(self._runtime).pin(ModelRef.parse(model["ref"])))
 
     def _lines(self, kind: Kind, params: Any, plan: Plan) -> Iterator[tuple[int, bytes]]:
         """Each row of the input with its index, checked, as a line of a shard."""
