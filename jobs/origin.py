@@ -16,3 +16,11 @@ class Origin:
     full: bool = False  #: every row is to be computed, whatever is known of it
     incremental: bool = False  #: outputs of rows that did not change are taken from the run before
     preview: bool = False  #: only what would be processed is wanted: nothing is computed
+
+    def public(self) -> dict[str, str | None]:
+        """As a job's record shows it."""
+        return {
+            "id": self.schedule,
+            "run": None if self.preview else self.run,
+            "step": self.step or None,
+        }

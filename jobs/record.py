@@ -49,6 +49,8 @@ class JobRecord:
     output: dict[str, str] | None = (
         None  #: ``format``, ``uri`` and ``layout`` where the output goes too
     )
+    #: ``id`` of the schedule whose job it is, ``run`` (None: of a preview) and ``step`` (None: the first).
+    schedule: dict[str, str | None] | None = None
     webhook: bool = False  #: whether somebody is told of its end
     lane: Lane = Lane.BULK
     input_tokens: int = 0
@@ -124,6 +126,7 @@ class JobRecord:
                 "device_seconds": round(self.device_ms / 1000, 3),
             },
             # Records of before there were layouts have none.
+            "schedule": self.schedule,
             "output": self.output and {"layout": "job", **self.output},
             "error": self.error,
             "warnings": self.warnings,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.names import ScheduleNames
 from jobs.record import rfc3339
+from jobs.schedule_names import ScheduleNames
 from jobs.webhooks import schedule_event, schedule_event_id
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger

@@ -17,8 +17,9 @@ import structlog
 
 from jobs.editions import SUCCESS, NotOurs
 from jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from jobs.names import JobNames, ScheduleNames, TenantNames
+from jobs.names import JobNames, TenantNames
 from jobs.s3uri import S3Pattern, check_allowed
+from jobs.schedule_names import ScheduleNames
 from jobs.schedules import Keep
 from jobs.settings import Settings
 from jobs.states import Status

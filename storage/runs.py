@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from jobs.chains import StepState
-from jobs.names import ScheduleNames, run_id_of, run_key
 from jobs.record import rfc3339
+from jobs.schedule_names import ScheduleNames, run_id_of, run_key
 from storage.objects import ObjectMissing, ObjectStore
 
 

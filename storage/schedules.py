@@ -16,7 +16,8 @@ import orjson
 
 from jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from jobs.ids import is_id, new_id, new_token
-from jobs.names import ScheduleNames, TenantNames
+from jobs.names import TenantNames
+from jobs.schedule_names import ScheduleNames
 from jobs.schedules import TIMING_FIELDS, ScheduleSpec, firings
 from storage.intents import Act, Intent, IntentIndex
 from storage.ledger import Ledger

@@ -101,6 +101,7 @@ class SubmittedJob:
             created_at=self.created_at,
             output=self._output(),
             webhook=self.spec.webhook is not None,
+            schedule=None if self.origin is None else self.origin.public(),
             rows=self.rows,
         )
 

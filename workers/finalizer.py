@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
@@ -35,15 +35,14 @@ from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
 from workers.indexing import index_corpus
 from workers.measuring import measure, short
-from workers.outputs import CONTENT_TYPE, Section, SectionState, UploadLost
+from workers.outputs import CONTENT_TYPE, Section, UploadLost
+from workers.progress import SECTIONS, Progress
 from workers.retrying import Counted, Line, indexed, merged, previous_output, without
 from workers.role import Replaced, Role, Stopping
 from workers.runtime import Runtime
 from workers.targets import write_output
 
 log = structlog.get_logger(__name__)
-
-SECTIONS = ("results", "errors")
 
 #: Bytes of output after which the state is recorded, so that a killed finalizer need not start over.
 SAVE_BYTES = 32 << 20
@@ -66,31 +65,6 @@ _ENDED_BY_OUTCOME = {
 
 class Unusable(Exception):
     """The parts that the ledger names are not what lies in the store."""
-
-
-@dataclass
-class Progress:
-    """What is finished, as recorded in the ledger for whoever has to go on."""
-
-    token: str  #: names the output folder
-    next_row: int = 0  #: all committed parts before this row are in the sections
-    results: int = 0  #: lines
-    errors: int = 0
-    sections: dict[str, SectionState] = field(
-        default_factory=lambda: {name: SectionState() for name in SECTIONS}
-    )
-
-    def encode(self) -> str:
-        sections = {name: state.to_json() for name, state in self.sections.items()}
-        return orjson.dumps({**self.__dict__, "sections": sections}).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> Progress:
-        data = orjson.loads(text)
-        sections = {
-            name: SectionState.from_json(state) for name, state in data.pop("sections").items()
-        }
-        return cls(**data, sections=sections)
 
 
 def finalize_job(runtime: Runtime, job_id: str) -> None:
@@ -197,12 +171,23 @@ class _Finalizing:
         # What is to be told of it is in the store before it has ended.
         if self._ledger.jobs.finish(ended, DeliveryTable(self._store).open(ended)):
             self._count_outputs(manifest["outputs"])
+            self._wake_schedule(ended)
             log.info(
                 "ended",
                 job=ended.id,
                 status=ended.status.value,
                 rows=ended.completed + ended.failed,
             )
+
+    def _wake_schedule(self, ended: JobRecord) -> None:
+        """Have the schedule looked at whose job has ended: others may wait for that. It would be, sooner or later."""
+        schedule = None if ended.schedule is None else ended.schedule["id"]
+        if schedule is None:
+            return
+        table = self._ledger.schedules
+        revision = table.revision(ended.tenant, schedule)
+        if revision is not None:
+            table.enter(ended.tenant, schedule, revision)
 
     def _count_outputs(self, outputs: dict[str, Any]) -> None:
         """Count them against the tenant's quota, with their copies; all else is counted when the store is listed."""

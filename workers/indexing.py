@@ -12,11 +12,12 @@ import structlog
 from jobs.corpora import Corpus, name_of
 from jobs.errors import Unavailable
 from jobs.modelref import ModelRef
-from jobs.names import JobNames, index_key
+from jobs.names import JobNames
 from jobs.origin import Origin
 from jobs.plan import CarryPlan, Plan
 from jobs.record import JobRecord
 from jobs.rows import Marks
+from jobs.schedule_names import index_key
 from storage.corpus import CorpusIndexes, IndexBuilder, Measured, ScratchFull
 from storage.objects import ObjectMissing
 from storage.parts import DamagedPart

@@ -16,7 +16,7 @@ import structlog
 from jobs.editions import SUCCESS, Edition, NotOurs, Part, Turn, errors_name, part_name
 from jobs.errors import Unavailable
 from jobs.kinds import KindRegistry
-from jobs.names import JobNames, run_moment
+from jobs.names import JobNames
 from jobs.origin import Origin
 from jobs.outtake import (
     CONTENT_TYPES,
@@ -30,6 +30,7 @@ from jobs.outtake import (
 )
 from jobs.record import JobRecord
 from jobs.s3uri import S3Pattern
+from jobs.schedule_names import run_moment
 from jobs.spec import OutputSpec
 from storage.editions import DayFolder, Superseded
 from storage.objects import ObjectMissing, ObjectStore

@@ -75,6 +75,14 @@ class JobOutput(View):
     )
 
 
+class JobSchedule(View):
+    """The run of a schedule that a job belongs to."""
+
+    id: str = Field(description="The schedule.", examples=["schedule_01k5b3w7m3v9q8z2c4x6t1n0ra"])
+    run: str | None = Field(description="The run; null: the job is a preview.")
+    step: str | None = Field(description="Which job of the run it is; null: the first.")
+
+
 class JobCorpus(View):
     """What became of a corpus since the last completed run, in rows."""
 
@@ -182,6 +190,9 @@ class JobView(View):
     )
     corpus: JobCorpus | None = Field(
         description="What became of the corpus since the run before, of an incremental run of a schedule at its end."
+    )
+    schedule: JobSchedule | None = Field(
+        description="The schedule whose job it is; null: it was submitted by itself."
     )
     usage: JobUsage = Field(description="What it used so far.")
     output: JobOutput | None = Field(

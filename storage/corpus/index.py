@@ -24,7 +24,7 @@ import structlog
 import zstandard
 
 from jobs.corpora import DIGEST_BYTES
-from jobs.names import ScheduleNames, index_key
+from jobs.schedule_names import ScheduleNames, index_key
 from storage.objects import ObjectMissing, ObjectStore
 
 log = structlog.get_logger(__name__)

@@ -40,6 +40,9 @@ class NewJob:
     created_at: int | None = None  #: ms; Redis's clock when None
     output: dict[str, str] | None = None  #: where its output goes too
     webhook: bool = False  #: whether somebody is told of its end
+    schedule: dict[str, str | None] | None = (
+        None  #: whose job it is: see :attr:`JobRecord.schedule`
+    )
     rows: int | None = None  #: of the input, where they are known before planning
 
     def fields(self) -> list[str | int | float]:
@@ -55,6 +58,7 @@ class NewJob:
             "max_error_rows": self.max_error_rows,
             "max_error_share": self.max_error_share,
             "output": None if self.output is None else _dumps(self.output),
+            "schedule": None if self.schedule is None else _dumps(self.schedule),
             "webhook": 1 if self.webhook else None,
             "rows": self.rows,
         }
@@ -331,6 +335,7 @@ def record_of(fields: Mapping[str, str], now: int) -> JobRecord:
         estimate=orjson.loads(fields["estimate"]) if "estimate" in fields else None,
         training=orjson.loads(fields["training"]) if "training" in fields else None,
         output=orjson.loads(fields["output"]) if "output" in fields else None,
+        schedule=orjson.loads(fields["schedule"]) if "schedule" in fields else None,
         webhook="webhook" in fields,
         lane=Lane(fields.get("lane", "bulk")),
         completed=number("completed"),

@@ -10,8 +10,8 @@ import pytest
 
 from jobs.errors import InvalidRequest, QuotaExceeded
 from jobs.ids import new_id, new_token
-from jobs.names import ScheduleNames
 from jobs.ranges import RowRange
+from jobs.schedule_names import ScheduleNames
 from jobs.spec import JobSpec
 from jobs.states import Status
 from jobs.tenants import Tenant

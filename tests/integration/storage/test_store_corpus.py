@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.corpora import Seen
 from jobs.errors import Unavailable
-from jobs.names import index_key
 from jobs.rows import Marks
+from jobs.schedule_names import index_key
 from storage.corpus import (
     CorpusIndexes,
     DamagedIndex,

@@ -7,7 +7,8 @@ import pytest
 from jobs.ranges import RowRange
 from jobs.states import Status
 from tests.integration.workers.workshop import TENANT, Workshop, expected, texts
-from workers.finalizer import Progress, finalize_job, gather_job
+from workers.finalizer import finalize_job, gather_job
+from workers.progress import Progress
 
 Lease = tuple[RowRange, str]
 

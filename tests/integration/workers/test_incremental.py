@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import Unavailable
-from jobs.names import JobNames, ScheduleNames
+from jobs.names import JobNames
 from jobs.plan import Plan
+from jobs.schedule_names import ScheduleNames
 from jobs.states import Status
 from tests.integration.workers.nights import Nights, row
 from tests.integration.workers.workshop import TENANT, Workshop

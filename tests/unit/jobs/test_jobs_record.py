@@ -75,6 +75,7 @@ def test_the_public_form() -> None:
         "evaluation": None,
         "corpus": None,
         "estimate": None,
+        "schedule": None,
         "training": None,
         "usage": {"input_tokens": 7, "output_tokens": 8, "device_seconds": 1.234},
         "output": None,
