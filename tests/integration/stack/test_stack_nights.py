@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,14 +12,15 @@ import pytest
 from minio import Minio
 
 from api.schemas.schedules import RunPage
-from tests.integration.stack.running import wait_for
+from tests.integration.stack.commands import textmill
+from tests.integration.stack.running import RunningStack, wait_for
 from textmill import NotFound, Textmill
 from textmill.schedules import Run
 
 #: Generous: a busy machine may take long for what is done in a second.
 SECONDS = 90.0
 
-#: Two zones that are 25 hours apart: it is never the same day in both.
+#: 25 hours apart: it is never the same day in both.
 WEST, EAST = "Pacific/Pago_Pago", "Pacific/Kiritimati"
 
 
@@ -27,33 +29,40 @@ class Bucket:
 
     def __init__(self, s3: Minio, folder: str) -> None:
         self._s3 = s3
-        self._folder = folder
+        self.folder = folder
 
     def names(self) -> list[str]:
-        found = self._s3.list_objects("corpora", prefix=self._folder, recursive=True)
-        return [str(one.object_name).removeprefix(self._folder) for one in found]
+        found = self._s3.list_objects("corpora", prefix=self.folder, recursive=True)
+        return [str(one.object_name).removeprefix(self.folder) for one in found]
 
     def json(self, name: str) -> dict[str, Any]:
-        answer = self._s3.get_object("corpora", self._folder + name)
+        answer = self._s3.get_object("corpora", self.folder + name)
         found = orjson.loads(answer.read())
         answer.release_conn()
         assert isinstance(found, dict)
         return found
 
     def put(self, name: str) -> None:
-        self._s3.put_object("corpora", self._folder + name, io.BytesIO(b"mine"), 4)
+        self._s3.put_object("corpora", self.folder + name, io.BytesIO(b"mine"), 4)
+
+
+@pytest.fixture
+def bucket(s3: Minio, folder: str) -> Bucket:
+    return Bucket(s3, folder)
 
 
 def test_a_second_run_of_a_day_replaces_the_first_and_older_runs_go(
-    tm: Textmill, http: httpx.Client, s3: Minio, folder: str
+    stack: RunningStack, tm: Textmill, http: httpx.Client, bucket: Bucket, tmp_path: Path
 ) -> None:
-    bucket = Bucket(s3, folder)
     job = {
         "kind": "echo",
         "input": {"items": [{"text": "a"}, {"text": "b"}]},
-        "output": {"uri": f"s3://corpora/{folder}", "format": "parquet"},
+        "output": {"uri": f"s3://corpora/{bucket.folder}", "format": "parquet"},
     }
-    made = tm.schedules.create(job=job, cron="0 0 1 1 *", timezone=WEST, keep={"runs": 2})
+    (tmp_path / "job.json").write_bytes(orjson.dumps(job))
+    words = ["create", "--job", "job.json", "--cron", "0 0 1 1 *", "--timezone", WEST]
+    told = textmill(stack, "schedules", *words, "--keep-runs", "2", "--json", cwd=tmp_path)
+    made = tm.schedules.get(orjson.loads(told.stdout)["id"])
     assert made.keep == {"runs": 2, "days": None}
 
     def run() -> Run:
@@ -87,6 +96,7 @@ def test_a_second_run_of_a_day_replaces_the_first_and_older_runs_go(
     wait_for(lambda: removed() == [False, False, True], SECONDS)
     with pytest.raises(NotFound):
         tm.jobs.get(first.job)
+    assert "removed" in textmill(stack, "schedules", "runs", made.id, cwd=tmp_path).stdout
     old = [name for name in bucket.names() if name.startswith(f"date={day}/")]
     assert old == [f"date={day}/part-mine.parquet"]
     RunPage.model_validate(http.get(f"/v1/schedules/{made.id}/runs").json())
