@@ -114,10 +114,31 @@ function counts(job) {
   return `${state}${completed} of ${total ?? "?"} rows done, ${failed} failed`;
 }
 
+// What became of the corpus of an incremental run.
+function corpus(run) {
+  if (run.corpus === null) return "";
+  const told = [["new", "new"], ["changed", "changed"], ["carried", "carried over"], ["gone", "gone"]]
+    .filter(([name]) => run.corpus[name] > 0)
+    .map(([name, words]) => `${run.corpus[name]} ${words}`);
+  return [`${run.corpus.computed} rows computed`, ...told].join(", ");
+}
+
+// The jobs that followed the first.
+function steps(run) {
+  return run.jobs.filter((job) => job.step !== null).map((job) => make(
+    "div", {}, `${job.step}: ${job.status}${job.reason ? ` (${job.reason})` : ""} `, make("code", {}, job.job)));
+}
+
+function work(run, job) {
+  if (run.removed_at !== null) return ["removed"];
+  const lines = [counts(job), corpus(run)].filter(Boolean).map((line) => make("div", {}, line));
+  return [run.job ? make("code", {}, run.job) : "none", ...lines, ...steps(run)];
+}
+
 function why(run, job) {
   const error = run.error ?? job?.error;
   const said = error ? `${error.code}: ${error.message}` : run.reason;
-  const kind = [run.manual ? "triggered" : null, run.late ? "made up for" : null].filter(Boolean).join(", ");
+  const kind = [run.manual && "triggered", run.late && "made up for", run.full && "full"].filter(Boolean).join(", ");
   return [said, kind ? `(${kind})` : null].filter(Boolean).join(" ");
 }
 
@@ -126,7 +147,7 @@ function history(runs, records, zone) {
     "tr", {},
     make("td", {}, moment(run.fire_at, zone)),
     make("td", {}, make("span", { "aria-hidden": "true" }, dot(run, zone)), meaning(run)),
-    make("td", { "data-name": "Job" }, run.job ? make("code", {}, run.job) : "none", make("br"), counts(records[place])),
+    make("td", { "data-name": "Job" }, ...work(run, records[place])),
     make("td", { "data-name": "Why" }, why(run, records[place])),
     make("td", { "data-name": "Ended" }, run.ended_at ? moment(run.ended_at, zone) : ""),
   ));
@@ -166,8 +187,8 @@ function drawOne(schedule, page, records) {
     make("div", { class: "actions" },
       pages.length ? button("Newest", turn([])) : null,
       page.next_after ? button("Older", turn([...pages, page.next_after])) : null),
-    make("details", {}, make("summary", {}, "The job that it submits"),
-      make("pre", { tabindex: "0" }, JSON.stringify(schedule.job, null, 2))),
+    make("details", {}, make("summary", {}, "The jobs that it submits"),
+      make("pre", { tabindex: "0" }, JSON.stringify([schedule.job, ...(schedule.then ?? [])], null, 2))),
   );
 }
 

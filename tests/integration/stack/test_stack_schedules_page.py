@@ -13,6 +13,7 @@ from tests.integration.stack.running import RunningStack
 from textmill import Schedule, Textmill
 
 JOB: dict[str, Any] = {"kind": "echo", "input": {"items": [{"text": "a"}, {"text": "refuse b"}]}}
+AGAIN = {"kind": "echo", "input": {"text_field": "output.text"}}
 WILD = "<img src=x onerror=document.title='hurt'> & </h2><script>document.title='hurt'</script>"
 MISSING = "s3://corpora/nothing-lies-here/"
 
@@ -35,10 +36,12 @@ def nightly(tm: Textmill, browser: Browser) -> Iterator[Schedule]:
         cron="30 2 * * *",
         timezone="Asia/Kathmandu",
         name="page-nightly",
+        incremental=True,
+        then=[{"name": "again", "job": AGAIN, "when": {"max_errors": 0}}],
     )
     run = tm.schedules.trigger(made.id)
     assert run.job is not None
-    tm.jobs.get(run.job).wait(timeout=120)
+    assert tm.schedules.wait(run, timeout=120).status == "completed"
     yield made
     tm.schedules.delete(made.id)
 
@@ -110,6 +113,8 @@ def test_one_is_shown_with_its_history(
     enter(browser, stack, stack.client.api_key)
     browser.click("page-nightly")
     shown = browser.wait_for(f"{TEXT}.includes('1 of 2 rows done, 1 failed') && {TEXT}")
+    assert "2 rows computed, 2 new" in shown
+    assert "again: skipped (" in shown
     assert "(triggered)" in shown
     assert "times in Asia/Kathmandu" in shown
     assert browser.ask("document.querySelectorAll('main ol > li').length") == 5
