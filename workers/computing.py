@@ -76,12 +76,26 @@ class Work:
     output_tokens: int = 0
     seconds: float = 0.0
     carried: int = 0  #: rows that brought their results along
-    carried_seconds: float = 0.0  #: spent on windows in which nothing was to be computed
+    run_seconds: float = 0.0  #: spent by the kind itself
+    carried_seconds: float = 0.0  #: spent on passing those rows on
 
     @property
     def device_seconds(self) -> float:
         """Seconds in which the device was needed."""
         return max(0.0, self.seconds - self.carried_seconds)
+
+    def account(self, seconds: float, ran: float, *, rows: int, carried: int) -> None:
+        """Add a window.
+
+        Args:
+            seconds: from the end of the one before to its own.
+            ran: of these the kind's own. What is left is reading and writing, alike for all rows.
+            rows: of the window.
+            carried: of these with results of before.
+        """
+        self.seconds += seconds
+        self.run_seconds += ran
+        self.carried_seconds += (seconds - ran) * carried / rows
 
     @property
     def done(self) -> RowRange | None:
@@ -206,16 +220,16 @@ class RangeComputer:
 
         context = RunContext(device=self._device, tick=tick)
         carry = tuple(opened.job.spec.input.carry)
-        started = time.monotonic()
+        before = time.monotonic()
         start = 0
         for window in windows(shard, hand, carry):
             hand.reach(start, start + len(window))
             start += len(window)
-            begun = time.monotonic()
-            computed = self._run_window(opened, window, context, work)
-            work.seconds = time.monotonic() - started
-            if not computed:
-                work.carried_seconds += time.monotonic() - begun
+            ran = self._run_window(opened, window, context, work)
+            now = time.monotonic()
+            carried = sum(isinstance(row, bytes) for row in window)
+            work.account(now - before, ran, rows=len(window), carried=carried)
+            before = now
             if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
                 log.info("making room", job=lease.job_id, done=str(work.done))
                 return
@@ -239,14 +253,16 @@ class RangeComputer:
         window: Sequence[Row | BadRow | bytes],
         context: RunContext,
         work: Work,
-    ) -> int:
-        """Run a window; how many rows were computed."""
+    ) -> float:
+        """Run a window; seconds that the kind itself took."""
         good = [row for row in window if isinstance(row, Row)]
         outcomes: list[Outcome] = []
+        begun = time.monotonic()
         if good:
             with kind_faults(opened.kind):
                 opened.model.activate()
                 outcomes = opened.kind.run(opened.model, opened.state, good, opened.params, context)
+        ran = time.monotonic() - begun
         context.tick(0)
         if len(outcomes) != len(good):
             raise JobFailure(
@@ -272,7 +288,7 @@ class RangeComputer:
             lines.add_result(result_line(row, outcome, carry))
             work.input_tokens += outcome.usage.input_tokens
             work.output_tokens += outcome.usage.output_tokens
-        return len(good)
+        return ran
 
 
 def windows(
