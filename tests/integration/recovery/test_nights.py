@@ -123,7 +123,9 @@ class _Schedulers:
             self._begin()
 
     def _begin(self) -> None:
-        own = self._stack.embedded.environment()
+        # As `up` tells its own.
+        allowed = {"TEXTMILL_S3_ALLOWED_PREFIXES": f"s3://{BUCKET}/"}
+        own = {**self._stack.embedded.environment(), **allowed}
         self._other = server_process(self._stack, "scheduler", env=own)
 
     def _end(self) -> None:
