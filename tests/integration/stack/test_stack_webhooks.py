@@ -149,7 +149,7 @@ def test_output_lies_where_it_was_wanted_too(
 ) -> None:
     uri = f"s3://corpora/{folder}"
     job = ended(tm.jobs.create(kind="echo", input=["a", "b"], output_uri=uri, output_format="csv"))
-    assert job.raw["output"] == {"format": "csv", "uri": uri}
+    assert job.raw["output"] == {"format": "csv", "uri": uri, "layout": "job"}
     found = {one.object_name for one in s3.list_objects("corpora", folder, recursive=True)}
     assert found == {
         f"{folder}{job.id}/{name}" for name in ("results.csv", "errors.csv", "_SUCCESS")
