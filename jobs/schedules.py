@@ -62,12 +62,6 @@ class Keep(BaseModel):
         default=None, description="Runs that fired within so many days.", examples=[90]
     )
 
-    @model_validator(mode="after")
-    def _some(self) -> Keep:
-        if self.runs is None and self.days is None:
-            raise ValueError("expected runs, days or both")
-        return self
-
 
 class ScheduleFields(BaseModel):
     """What may be said of a schedule, by the form of each field."""
@@ -152,9 +146,16 @@ class ScheduleFields(BaseModel):
     keep: Keep | None = Field(
         default=None,
         description="Which runs are kept; the jobs of older ones are deleted with the output that they wrote, once a "
-        "newer run has ended. The last completed run is always kept. Null: all are.",
+        "newer run has ended. The last completed run is always kept. Null, or without a limit: all are.",
         examples=[{"runs": 30}],
     )
+
+    @field_validator("keep")
+    @classmethod
+    def _limited(cls, value: Keep | None) -> Keep | None:
+        # One that names no limit keeps everything, and never nothing.
+        limited = value is not None and (value.runs is not None or value.days is not None)
+        return value if limited else None
 
 
 class ScheduleSpec(ScheduleFields):

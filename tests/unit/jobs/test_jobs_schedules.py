@@ -59,8 +59,6 @@ def spec(**fields: Any) -> ScheduleSpec:
         ("retries", {"every": 60, "retries": 11}),
         ("pause_after_failures", {"every": 60, "pause_after_failures": 0}),
         ("complete_within_seconds", {"every": 60, "complete_within_seconds": 1}),
-        ("keep", {"every": 60, "keep": {}}),
-        ("keep", {"every": 60, "keep": {"runs": None}}),
         ("keep.runs", {"every": 60, "keep": {"runs": 0}}),
         ("keep.days", {"every": 60, "keep": {"days": "7"}}),
         ("keep.weeks", {"every": 60, "keep": {"weeks": 1}}),
@@ -148,3 +146,11 @@ def test_only_so_much_is_decided_at_once_and_the_newest_is_known() -> None:
     one = spec(every=60, missed="run_once", missed_window_seconds=86_400)
     found = decide("s", one, NOON, after=NOON, now=NOON + 5 * HOUR)
     assert [firing.verdict for firing in found] == ["missed"] * 200
+
+
+@pytest.mark.parametrize("keep", [{}, {"runs": None}, {"runs": None, "days": None}, None])
+def test_what_names_no_limit_keeps_everything(keep: dict[str, Any] | None) -> None:
+    body = {"every": 60, "job": JOB, "keep": keep}
+    assert ScheduleSpec.model_validate(body).keep is None
+    change = ScheduleChange.model_validate({"keep": keep})
+    assert change.changes() == {"keep": None}
