@@ -100,7 +100,8 @@ def test_a_second_run_of_a_day_replaces_the_first_and_older_runs_go(
     old = [name for name in bucket.names() if name.startswith(f"date={day}/")]
     assert old == [f"date={day}/part-mine.parquet"]
     RunPage.model_validate(http.get(f"/v1/schedules/{made.id}/runs").json())
-    for everything in ({}, None):
-        patched = http.patch(f"/v1/schedules/{made.id}", json={"keep": everything})
+    for body in (b'{"keep": {}}', b'{"keep": null}'):
+        headers = {"Content-Type": "application/json"}
+        patched = http.patch(f"/v1/schedules/{made.id}", content=body, headers=headers)
         assert patched.json()["keep"] is None
     tm.schedules.delete(made.id)
