@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -27,7 +26,3 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """As a job shows it."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
-        return cls(**data)

@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 #: Times that a change is tried again because others change the same object.
 _TRIES = 20
 
-_JSON = "application/json"
-
 
 class Superseded(Exception):
     """A newer run has the folder."""

@@ -76,7 +76,6 @@ class Work:
     output_tokens: int = 0
     seconds: float = 0.0
     carried: int = 0  #: rows that brought their results along
-    run_seconds: float = 0.0  #: spent by the kind itself
     carried_seconds: float = 0.0  #: spent on passing those rows on
 
     @property
@@ -94,7 +93,6 @@ class Work:
             carried: of these with results of before.
         """
         self.seconds += seconds
-        self.run_seconds += ran
         self.carried_seconds += (seconds - ran) * carried / rows
 
     @property

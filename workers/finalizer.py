@@ -33,7 +33,7 @@ from storage.submission import read_manifest
 from storage.webhooks import DeliveryTable
 from workers.checkpoints import CheckpointFolder
 from workers.covering import Gap, contiguous, filled, tiled
-from workers.indexing import index_corpus
+from workers.indexing import Indexed, index_corpus
 from workers.measuring import measure, short
 from workers.outputs import CONTENT_TYPE, Section, UploadLost
 from workers.progress import SECTIONS, Progress
@@ -218,14 +218,7 @@ class _Finalizing:
             outputs["evaluation"] = self._names.output(self._progress.token, "evaluation.json")
             self._store.put(outputs["evaluation"], orjson.dumps(evaluation), "application/json")
             self._store.copy(outputs["evaluation"], self._names.evaluation)
-        told = index_corpus(
-            self._runtime,
-            self._names,
-            record,
-            results=outputs["results"],
-            failed=counts["errors"],
-            role=self._role,
-        )
+        told = self._index(outputs["results"], counts["errors"])
         unwritten = write_output(
             self._store,
             self._kinds,
@@ -260,6 +253,19 @@ class _Finalizing:
             # Somebody else's manifest stands, and names the output that counts.
             manifest = read_manifest(self._store, self._names)
         return manifest
+
+    def _index(self, results: str, failed: int) -> Indexed:
+        """What became of a corpus. Only jobs of schedules have one; the end of others waits for no further read."""
+        if self._record.schedule is None:
+            return Indexed()
+        return index_corpus(
+            self._runtime,
+            self._names,
+            self._record,
+            results=results,
+            failed=failed,
+            role=self._role,
+        )
 
     def _measure(self, results: str, count: int) -> dict[str, Any] | None:
         """How good the results of a job are that ran to its end, if it asked."""

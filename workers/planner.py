@@ -200,15 +200,19 @@ class _Planning:
         """Go through the input as if it were planned; what a run would process."""
         spec = self._job.spec.input
         rows = self._rows(kind, params, spec, plan.sources)
-        carrying = None
-        if plan.carry is not None:
-            lookup = self.base.lookup(plan.carry)
-            carrying = Carrying(kind, params, spec, plan.carry, lookup)
+        carrying = self._carrying(kind, params, plan)
         speed = self._runtime.ledger.workers.slowest_speed(kind.name, self._job.model_key)
         estimate = foretell(rows, carrying, self.base.measured(plan.carry), speed)
         if carrying is not None:
             self._corpus = carrying.corpus().to_json()
         return estimate
+
+    def _carrying(self, kind: Kind, params: Any, plan: Plan) -> Carrying | None:
+        """What the run before knows of the rows; None where the job is not incremental."""
+        if plan.carry is None:
+            return None
+        lookup = self.base.lookup(plan.carry)
+        return Carrying(kind, params, self._job.spec.input, plan.carry, lookup)
 
     def _check_quota(self, total: int) -> None:
         """Refuse a job that by itself has more rows than its tenant may have waiting.
@@ -269,12 +273,11 @@ class _Planning:
         """Each row of the input with its index, checked, as a line of a shard."""
         spec = self._job.spec.input
         rows = self._rows(kind, params, spec, plan.sources)
-        if plan.carry is None:
+        carrying = self._carrying(kind, params, plan)
+        if carrying is None:
             for row in rows:
                 yield row.index, encode_shard_row(row)
             return
-        lookup = self.base.lookup(plan.carry)
-        carrying = Carrying(kind, params, spec, plan.carry, lookup)
         yield from carrying.lines(rows)
         self._corpus = carrying.corpus().to_json()
 
