@@ -33,6 +33,8 @@ class ChildSpec:
     inherit_env: bool = (
         True  #: whether ``env`` adds to the supervisor's environment or is all there is
     )
+    #: Done before each start, while no process of it runs; what it says goes to the log. May raise OSError.
+    before: Callable[[], str | None] | None = None
     #: Whether it serves now. Called from the supervisor's loop: answers within about a second, does not raise.
     #: None: ready as soon as it runs.
     ready: Callable[[], bool] | None = None
@@ -81,6 +83,10 @@ class Child:
         self.started_at = self.next_probe = time.monotonic()
         environment = {**os.environ, **self.spec.env} if self.spec.inherit_env else self.spec.env
         with self._open_log() as log:
+            said = None if self.spec.before is None else self.spec.before()
+            if said and log is not None:
+                with contextlib.suppress(OSError):  # its disk may be full
+                    log.write(f"{said}\n".encode())
             self._process = subprocess.Popen(
                 leashed(self.spec.command),
                 stdin=subprocess.DEVNULL,

