@@ -87,6 +87,10 @@ class FullDisk:
         self._folder = folder
         self._was_full = False
 
+    def forget(self) -> None:
+        """What was before does not count for a process that starts now."""
+        self._was_full = False
+
     def __call__(self) -> str | None:
         try:
             free = shutil.disk_usage(self._folder).free
@@ -108,6 +112,12 @@ def seaweedfs(
     Secrets go to files that only their owner may read. Without ``security.toml`` the ports behind the S3 gateway
     would give every object to any user of this machine. ``lock`` is a file descriptor that the process keeps open.
     """
+    disk = FullDisk(folder)
+
+    def before() -> str | None:
+        disk.forget()
+        return mend_indexes(folder)
+
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(folder / "s3.json", _identities(secrets))
     write_private(folder / "security.toml", _security(secrets.signing_key))
@@ -125,10 +135,10 @@ def seaweedfs(
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "2",
         },
         cwd=folder,
-        before=lambda: mend_indexes(folder),
+        before=before,
         ready=lambda: _writable(ports.s3, secrets, bucket),
         ready_timeout=90.0,
-        ailing=FullDisk(folder),
+        ailing=disk,
         # On SIGTERM its filer waits 15 s for streams that its own parts hold open. What it has acknowledged is in
         # files by then and survives SIGKILL, so there is nothing to wait for.
         stop_timeout=1.0,
