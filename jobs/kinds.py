@@ -6,7 +6,8 @@ installed packages by the entry-point group ``textmill.kinds``. The worker calls
 1. :meth:`Kind.check` while planning, once per row, in a process without torch;
 2. :meth:`Kind.load` once per model and device; what it returns is cached and shared between jobs;
 3. :meth:`Kind.prepare` once per job and worker: whatever depends on the job's parameters;
-4. :meth:`Kind.run` once per window of rows: a batch of rows in, a batch of outcomes out, in the same order.
+4. :meth:`Kind.run` once per window of rows: a batch of rows in, a batch of outcomes out, in the same order. What
+   :meth:`Kind.ahead` makes ready of the next window meanwhile, it finds in its context.
 
 A file that defines a kind imports torch and transformers only inside methods, so that the API can read
 parameter schemas without loading either.
@@ -74,6 +75,8 @@ class RunContext:
     #: Called after each batch with the number of rows just finished. Raises to stop the run when the job was
     #: cancelled or the worker must give its work back; let it pass through.
     tick: Callable[[int], None] = _no_tick
+    #: What :meth:`Kind.ahead` made of the rows that :meth:`Kind.run` is given; None where nobody asked it.
+    ahead: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +207,14 @@ class Kind(ABC):
         Engines are checked and timed anew for each, and the result is remembered under it. By default nothing does.
         """
         return ""
+
+    def ahead(self, model: Any, state: Any, rows: Sequence[Row], params: Any) -> Any:
+        """What of the work on a window needs no device, such as its tokens: :meth:`run` finds it in its context.
+
+        Called in a thread while the window before is computed, for some windows; :meth:`run` must do without it too,
+        with the same outcomes. What it raises is forgotten: :meth:`run` is then called without.
+        """
+        return None
 
     @abstractmethod
     def run(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -14,6 +16,7 @@ from jobs.kinds import RunContext
 from jobs.rows import Outcome, Row, RowFailure, Success, Usage
 from nlp.batching import TokenBudget, run_batches
 from nlp.encoder import EncoderModel, finite_rows
+from nlp.encoders.tokenizing import Tokens
 from nlp.labels import Method, Selection, entailment_scores
 
 #: Padded tokens of a batch, by type of device.
@@ -40,6 +43,10 @@ class Classifier(ABC):
         self.budget = TokenBudget(_BUDGET[context.device.type])
 
     @abstractmethod
+    def tokens(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """The rows as :meth:`run` reads them; it finds them in its context, or asks for them itself."""
+
+    @abstractmethod
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         """One outcome for each row, in order."""
 
@@ -49,6 +56,9 @@ class Classifier(ABC):
             output["truncated"] = True
         return Success(output, Usage(input_tokens=tokens))
 
+    def _texts(self, rows: Sequence[Row]) -> list[Tokens]:
+        return self.model.tokenizer.whole([row.text for row in rows])
+
     def _run_texts(
         self,
         rows: Sequence[Row],
@@ -56,7 +66,7 @@ class Classifier(ABC):
         scores: Callable[[Tensor], Tensor],
     ) -> list[Outcome]:
         """Run each text by itself: ``scores`` makes of the texts' vectors one score a label."""
-        tokens = self.model.tokenizer.whole([row.text for row in rows])
+        tokens: list[Tokens] = context.ahead or self._texts(rows)
         self.model.settle(tokens)
         way = self.model.way
 
@@ -91,6 +101,9 @@ class HeadClassifier(Classifier):
 
     def __init__(self, model: EncoderModel, selection: Selection, context: RunContext) -> None:
         super().__init__(model, _head_labels(model), selection, context)
+
+    def tokens(self, rows: Sequence[Row]) -> list[Tokens]:
+        return self._texts(rows)
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         squash = torch.sigmoid if self.selection.multi_label else _softmax
@@ -127,6 +140,9 @@ class EmbeddingClassifier(Classifier):
         if failed is not None:
             raise JobFailure("invalid_params", failed.message, field="params.candidate_labels")
         self._embeddings = torch.stack([item for item in embeddings if isinstance(item, Tensor)])
+
+    def tokens(self, rows: Sequence[Row]) -> list[Tokens]:
+        return self._texts(rows)
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         return self._run_texts(rows, context, self._scores)
@@ -166,8 +182,11 @@ class NliClassifier(Classifier):
                 field="params.candidate_labels",
             )
 
+    def tokens(self, rows: Sequence[Row]) -> list[Encoding]:
+        return self.model.tokenizer.parts([row.text for row in rows])
+
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
-        premises = self.model.tokenizer.parts([row.text for row in rows])
+        premises: list[Encoding] = context.ahead or self.tokens(rows)
         width = len(self.labels)
         unfinished = [width] * len(rows)
         tokens = [0] * len(rows)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,7 @@ from jobs.rows import (
 from storage.ledger import Claim
 from storage.parts import PartLines, iterate_shard, shard_bytes
 from storage.submission import SubmittedJob
+from workers.ahead import Readiness, Shards, Window, good_rows
 from workers.failing import kind_faults
 from workers.lease import Drain, Lease, persist
 from workers.runtime import Runtime
@@ -173,6 +175,8 @@ class RangeComputer:
     def __init__(self, runtime: Runtime, device: Device) -> None:
         self._runtime = runtime
         self._device = device
+        self._shards = Shards(runtime.store)
+        self._ready = ThreadPoolExecutor(1, "ready")
 
     def compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> Work:
         """Compute a range, or as much of it as there is time for; to be committed as it is.
@@ -184,6 +188,10 @@ class RangeComputer:
             Unavailable: the store or the ledger is away.
         """
         shard, row_bytes = self._shard_of(opened, lease, claim)
+        if claim.following is None:
+            self._shards.forget()
+        else:
+            self._shards.expect(opened.names.shard(claim.following))
         work = Work(lease.rows, row_bytes)
         if claim.deaths >= _MOST_DEATHS and len(lease.rows) == 1:
             failure = RowFailure("worker_lost", f"{claim.deaths} workers ended on this row")
@@ -219,18 +227,32 @@ class RangeComputer:
         context = RunContext(device=self._device, tick=tick)
         carry = tuple(opened.job.spec.input.carry)
         before = time.monotonic()
+        coming = windows(shard, hand, carry)
+        window = next(coming, None)
         start = 0
-        for window in windows(shard, hand, carry):
-            hand.reach(start, start + len(window))
-            start += len(window)
-            ran = self._run_window(opened, window, context, work)
-            now = time.monotonic()
-            carried = sum(isinstance(row, bytes) for row in window)
-            work.account(now - before, ran, rows=len(window), carried=carried)
-            before = now
-            if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
-                log.info("making room", job=lease.job_id, done=str(work.done))
-                return
+
+        def make(rows: Sequence[Row]) -> Any:
+            return opened.kind.ahead(opened.model, opened.state, rows, opened.params)
+
+        with Readiness(opened.kind, make, self._ready) as ready:
+            while window:
+                # On suspicion one window at a time, so that it is known which one killed.
+                following = next(coming, None) if ready.useful and hand.patient else None
+                # Making rows ready may kill as well as computing them.
+                hand.reach(start, start + len(window) + len(following or ()))
+                start += len(window)
+                context = replace(context, ahead=ready.take())
+                if following:
+                    ready.begin(following)
+                ran = self._run_window(opened, window, context, work)
+                now = time.monotonic()
+                carried = sum(isinstance(row, bytes) for row in window)
+                work.account(now - before, ran, rows=len(window), carried=carried)
+                before = now
+                if lease.must_yield or work.seconds > self._runtime.settings.slice_seconds:
+                    log.info("making room", job=lease.job_id, done=str(work.done))
+                    return
+                window = following or next(coming, None)
 
     def _shard_of(
         self, opened: OpenJob, lease: Lease, claim: Claim
@@ -240,7 +262,7 @@ class RangeComputer:
         The shard is that of the range that was planned, of which the lease may be a piece.
         """
         name = opened.names.shard(claim.origin)
-        data = persist(lease, lambda: self._runtime.store.get(name))
+        data = persist(lease, lambda: self._shards.get(name))
         first = claim.rows.start - claim.origin.start
         rows = islice(iterate_shard(data), first, first + len(claim.rows))
         return rows, shard_bytes(data) / len(claim.origin)
@@ -248,12 +270,12 @@ class RangeComputer:
     def _run_window(
         self,
         opened: OpenJob,
-        window: Sequence[Row | BadRow | bytes],
+        window: Window,
         context: RunContext,
         work: Work,
     ) -> float:
         """Run a window; seconds that the kind itself took."""
-        good = [row for row in window if isinstance(row, Row)]
+        good = good_rows(window)
         outcomes: list[Outcome] = []
         begun = time.monotonic()
         if good:

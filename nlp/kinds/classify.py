@@ -144,6 +144,15 @@ class Classify(Kind):
         ]
         return prepare_classifier(model, params.candidate_labels, sentences, selection, context)
 
+    def ahead(
+        self,
+        model: EncoderModel,
+        state: Classifier,
+        rows: Sequence[Row],
+        params: ClassifyParams,
+    ) -> object:
+        return state.tokens(rows)
+
     def run(
         self,
         model: EncoderModel,

@@ -72,6 +72,9 @@ class Claim:
         RowRange  #: the planned range whose shard holds its rows: the same, or what it was cut from
     )
     generation: int  #: of the job: 1, and one more with each retry
+    #: The planned range that this worker will most likely get next; None when no more are pending. A guess: nothing is
+    #: held, and others may get it.
+    following: RowRange | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,13 @@ class RangeTable:
         found = self._client.call("claim", job_id, token, self._lease_ms, self._now)
         if not found:
             return None
-        rows, deaths, origin, generation = found
+        rows, deaths, origin, generation, following = found
         return Claim(
             rows=RowRange.parse(rows),
             deaths=int(deaths),
             origin=RowRange.parse(origin),
             generation=int(generation),
+            following=RowRange.parse(following) if following else None,
         )
 
     def defer(self, job_id: str, reason: str) -> float:

@@ -150,6 +150,33 @@ class Echo(Kind):
             raise ZeroDivisionError(f"a bug in {where}")
 
 
+class Eager(Echo):
+    """An echo that reads the next rows while it gives back the ones before. Poison kills whoever reads it."""
+
+    name: ClassVar[str] = "eager"
+    summary: ClassVar[str] = "Give each text back, read ahead"
+
+    def ahead(
+        self, model: object, state: object, rows: Sequence[Row], params: EchoParams
+    ) -> list[str]:
+        if params.has_poison:
+            for row in rows:
+                self._poison(row, params)
+        return [row.text for row in rows]
+
+    def run(
+        self,
+        model: object,
+        state: object,
+        rows: Sequence[Row],
+        params: EchoParams,
+        context: RunContext,
+    ) -> list[Outcome]:
+        if context.ahead is not None and context.ahead != [row.text for row in rows]:
+            raise ValueError("what was made ready is of other rows")
+        return super().run(model, state, rows, params, context)
+
+
 def _note(path: Path, batch: Sequence[Row]) -> None:
     """Say in one write what this process has just computed, so that lines of several never mix."""
     line = f"{time.monotonic():.3f} {os.getpid()} {batch[0].index} {batch[-1].index} {len(batch)}\n"

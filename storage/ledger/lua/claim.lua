@@ -1,16 +1,26 @@
 #!lua
 -- Lease the first pending range of a job. The same token gets the same lease again.
 -- ARGV: id, token, lease (ms), now
--- Returns {range, its deaths so far, the planned range whose shard holds it, the job's generation}, or {} when there
--- is none.
+-- Returns {range, its deaths so far, the planned range whose shard holds it, the job's generation, the planned range
+-- that the worker will most likely get next or ''}, or {} when there is none.
 require_epoch()
 local id, token = ARGV[1], ARGV[2]
 local now = clock(ARGV[4])
 local until_ms = now + tonumber(ARGV[3])
 local job = job_key(id)
+-- Each of the job's leases is most likely followed by another, in turn: by this worker's own next one too. Of those
+-- leases one is the new one and one, most of the time, of the range that this worker commits just now.
+local function following()
+  local pending = redis.call('ZCARD', job .. ':pending')
+  if pending == 0 then return '' end
+  local others = math.max(redis.call('ZCARD', job .. ':expiry') - 2, 0)
+  local place = math.min(others, pending - 1)
+  return origin_of(id, redis.call('ZRANGE', job .. ':pending', place, place)[1])
+end
 local function answer(range)
   local deaths = tonumber(redis.call('HGET', job .. ':attempts', range) or 1) - 1
-  return {range, deaths, origin_of(id, range), tonumber(redis.call('HGET', job, 'attempts') or 1)}
+  local generation = tonumber(redis.call('HGET', job, 'attempts') or 1)
+  return {range, deaths, origin_of(id, range), generation, following()}
 end
 local again = redis.call('HGET', job .. ':tokens', token)
 if again then

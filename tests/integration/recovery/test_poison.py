@@ -54,7 +54,9 @@ class Poisoned:
         assert all(3 <= deaths <= MOST_DEATHS for deaths in self.deaths.values())
 
 
-def poisoned(tm: Textmill, folder: Path, how: str, rows: frozenset[int]) -> Poisoned:
+def poisoned(
+    tm: Textmill, folder: Path, how: str, rows: frozenset[int], kind: str = "echo"
+) -> Poisoned:
     lines = [
         {"custom_id": f"r{n}", "text": f"text number {n}{' poison' * (n in rows)}"}
         for n in range(ROWS)
@@ -63,15 +65,16 @@ def poisoned(tm: Textmill, folder: Path, how: str, rows: frozenset[int]) -> Pois
     trace = folder / name
     begun = time.monotonic()
     job = tm.jobs.create(
-        kind="echo",
+        kind=kind,
         input=upload(tm, jsonl(lines), name),
         params={f"{how}_on": "poison", "delay_ms": 1, "trace": str(trace)},
     )
     return Poisoned(job, begun, rows, trace)
 
 
-def test_one_row_that_kills(stack: RunningStack, tm: Textmill, tmp_path: Path) -> None:
-    one = poisoned(tm, tmp_path, "die", frozenset({123}))
+@pytest.mark.parametrize("kind", ["echo", "eager"])
+def test_one_row_that_kills(stack: RunningStack, tm: Textmill, tmp_path: Path, kind: str) -> None:
+    one = poisoned(tm, tmp_path, "die", frozenset({123}), kind)
     one.check("die-1.jsonl")
     print(f"leases of {LEASE_SECONDS} s")
     stack.note_processes()

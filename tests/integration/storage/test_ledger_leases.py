@@ -23,6 +23,22 @@ def test_the_same_token_gets_the_same_lease(bench: LedgerBench) -> None:
     assert bench.claim().rows == RowRange(10, 20)
 
 
+def test_a_claim_foretells_the_next_one(bench: LedgerBench) -> None:
+    bench.plan(60, 10)
+    first, token = bench.claim(), new_token()
+    assert first.following == RowRange(10, 20), "a lone worker's next"
+    second = bench.claim(token=token)
+    assert (second.rows, second.following) == (RowRange(10, 20), RowRange(20, 30))
+    bench.commit(second.rows, token, done=RowRange(10, 14))
+    # Two others hold ranges now; the one left over from the cut lies in a shard that is planned as a whole.
+    third, fourth = bench.claim(), bench.claim()
+    assert (third.rows, third.following) == (RowRange(14, 20), RowRange(20, 30))
+    assert (fourth.rows, fourth.following) == (RowRange(20, 30), RowRange(40, 50))
+    assert bench.claim().following == RowRange(50, 60), "the last one, when there are fewer"
+    assert bench.claim().following == RowRange(50, 60)
+    assert bench.claim().following is None
+
+
 def test_a_repeated_claim_renews_the_lease(bench: LedgerBench) -> None:
     bench.plan(10, 10)
     token = new_token()

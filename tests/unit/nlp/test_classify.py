@@ -296,3 +296,30 @@ def test_an_encoder_out_of_memory_goes_on_in_smaller_batches(
     assert max(sizes) > 60 >= sizes[-1]
     failures = sum(size > 60 for size in sizes)
     assert failures <= 8, "each failure halves"
+
+
+@pytest.mark.parametrize(
+    ("folder", "params"),
+    [("topic", {}), ("nli", {"candidate_labels": TOPICS}), (None, {"candidate_labels": TOPICS})],
+)
+def test_texts_that_were_tokenized_ahead_are_not_tokenized_again(
+    heads: Path,
+    encoder: EncoderModel,
+    context: RunContext,
+    folder: str | None,
+    params: dict[str, Any],
+) -> None:
+    model = encoder if folder is None else KIND.load(heads / folder, EXACT)
+    parsed, rows = ClassifyParams(**params), rows_of(TEXTS)
+    state = KIND.prepare(model, parsed, context)
+    expected = KIND.run(model, state, rows, parsed, context)
+    made = KIND.ahead(model, state, rows, parsed)
+
+    def again(*_: object) -> Any:
+        raise AssertionError("tokenized again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("whole", "parts"):
+            patch.setattr(type(model.tokenizer), method, again)
+        found = KIND.run(model, state, rows, parsed, replace(context, ahead=made))
+    assert found == expected
