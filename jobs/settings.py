@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         default=None,
         description="Disk cache of model files; by default `models` in the data folder.",
     )
+    cache_max_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most bytes of model files on disk: those used longest ago go first, none that is in use. "
+        "By default they go when the disk is full.",
+    )
 
     # --- limits of what is taken in ------------------------------------------------------------------
     max_request_bytes: int = Field(default=2 << 20, ge=1 << 10, description="Largest JSON body.")

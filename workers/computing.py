@@ -33,6 +33,7 @@ from storage.ledger import Claim
 from storage.parts import PartLines, iterate_shard, shard_bytes
 from storage.submission import SubmittedJob
 from workers.ahead import Readiness, Shards, Window, good_rows
+from workers.disk_cache import Hold
 from workers.failing import kind_faults
 from workers.lease import Drain, Lease, persist
 from workers.runtime import Runtime
@@ -63,6 +64,7 @@ class OpenJob:
     model_key: str  #: what the cache knows the model by; empty without one
     model: LoadedModel
     state: Any
+    holds: tuple[Hold, ...] = ()  #: of the model's files on disk, some of which are read late
 
 
 @dataclass

@@ -16,6 +16,7 @@ from jobs.names import CONVERSIONS
 from nlp.engines.conversions import conversion_folder, conversion_of
 from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import download
+from workers.disk_cache import DiskCache
 from workers.model_files import once
 
 log = structlog.get_logger(__name__)
@@ -30,9 +31,10 @@ class Conversions:
     Two workers that convert the same model write the same files, so that it does not matter who is first.
     """
 
-    def __init__(self, store: ObjectStore, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, folder: Path, disk: DiskCache) -> None:
         self._store = store
         self._folder = folder
+        self._disk = disk
 
     @contextmanager
     def at_hand(self, files: Path, how: LoadOptions) -> Iterator[LoadOptions]:
@@ -46,6 +48,7 @@ class Conversions:
             yield how
             return
         folder = conversion_folder(self._folder, files, name)
+        self._disk.hold(folder.parent)
         prefix = f"{CONVERSIONS}{folder.parent.name}/{name}/"
         kept = self._fetch(prefix, folder)
         yield replace(how, conversions=self._folder)

@@ -21,6 +21,7 @@ from nlp.files import fingerprint
 from storage.objects import ObjectMissing, ObjectStore
 from storage.parts import iterate_shard
 from workers.conversions import Conversions
+from workers.disk_cache import DiskCache
 
 log = structlog.get_logger(__name__)
 
@@ -67,11 +68,18 @@ class ModelUse:
 class Engines:
     """Loads models in the way that is right and fastest on this worker's device."""
 
-    def __init__(self, store: ObjectStore, cache: ModelCache, device: Device, folder: Path) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: ModelCache,
+        device: Device,
+        folder: Path,
+        disk: DiskCache,
+    ) -> None:
         self._store = store
         self._cache = cache
         self._device = device
-        self._conversions = Conversions(store, folder / "conversions")
+        self._conversions = Conversions(store, folder / "conversions", disk)
 
     def ready(self, use: ModelUse) -> ReadyModel:
         """Load the model for a job and prepare it, in the first way that can serve the job.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import shutil
@@ -31,6 +32,7 @@ from nlp.materialize import usable_folder
 from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import download
 from storage.tenants import allowed_prefixes
+from workers.disk_cache import FETCHING, DiskCache
 from workers.runtime import Runtime
 
 #: What is fetched from a hub: weights in safetensors (or GGUF), configuration, tokenizer. Never pickles or code.
@@ -72,13 +74,14 @@ class ModelFiles:
         self._ledger = runtime.ledger
         self._registry = runtime.registry
         self._cache = runtime.settings.model_cache_dir.absolute()
+        self.disk = DiskCache(self._cache, runtime.settings.cache_max_bytes)
 
     def folder(self, tenant: str, ref: ModelRef) -> Path:
-        """A local folder with the model, in safetensors; GGUF is converted once and kept.
+        """A local folder with the model, in safetensors; GGUF is converted once and kept. In :attr:`disk` it is held.
 
         Raises:
             JobFailure: there is no such model (``model_not_found``), or it may not be used.
-            Unavailable: hub or store are away.
+            Unavailable: hub or store are away, or there is no room on the disk.
         """
         fetch: dict[Scheme, Callable[[], Path]] = {
             Scheme.PKG: lambda: package_folder(ref.location),
@@ -89,7 +92,9 @@ class ModelFiles:
         }
         if ref.scheme not in fetch:
             raise _missing(ref, "it stands for a new model, from which only a training can start")
-        return usable_folder(find_model_folder(fetch[ref.scheme]()), self._cache / "imported")
+        find = fetch[ref.scheme]
+        imported = self._cache / "imported"
+        return self.disk.held(lambda: usable_folder(find_model_folder(find()), imported))
 
     def trainable(self, tenant: str, ref: ModelRef) -> Path | None:
         """The folder of a model that is to be trained further; None for one from scratch.
@@ -300,6 +305,8 @@ def _hub_faults(ref: ModelRef) -> Iterator[None]:
     except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
         raise _missing(ref, f"the hub answered {type(error).__name__}") from error
     except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the hub is not to blame
         raise Unavailable(f"the model hub cannot be reached ({type(error).__name__})") from error
 
 
@@ -327,7 +334,7 @@ def once(target: Path, fetch: Callable[[Path], None]) -> Path:
     """Fill a folder by ``fetch`` unless it is there; others never see it half full."""
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetching-"))
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=FETCHING))
         try:
             fetch(scratch)
             try:

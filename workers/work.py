@@ -56,8 +56,13 @@ class ModelWorker:
         self._device = runtime.device
         self._cache = cache
         self._files = ModelFiles(runtime)
+        self._files.disk.clean()
         self._engines = Engines(
-            runtime.store, cache, self._device, runtime.settings.model_cache_dir.absolute()
+            runtime.store,
+            cache,
+            self._device,
+            runtime.settings.model_cache_dir.absolute(),
+            self._files.disk,
         )
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
@@ -263,7 +268,8 @@ class ModelWorker:
         else:
             with kind_faults(kind):
                 state = kind.prepare(model, params, RunContext(device=self._device))
-        return OpenJob(job, names, kind, params, model_key, model, state)
+        holds = self._files.disk.taken()
+        return OpenJob(job, names, kind, params, model_key, model, state, holds)
 
     def _training_base(self, job: SubmittedJob, names: JobNames) -> TrainingBase:
         """What a training starts from, brought to this host but not into memory."""

@@ -357,3 +357,22 @@ def test_an_adapter_is_another_one_over_another_base(
     assert not {*before} & {*after}
     based_on(adapter, "registry:gone")
     assert content(at, ref) is None
+
+
+def test_with_a_limit_of_the_disk_only_what_is_in_use_and_what_fits_stays(
+    settings_env: dict[str, str], tmp_path: Path, model: Path, hub: tuple[Hub, str]
+) -> None:
+    changes = {"TEXTMILL_HF_ENDPOINT": hub[1], "TEXTMILL_CACHE_MAX_BYTES": "1"}
+    at = runtime(settings_env, tmp_path / "cache", **changes)
+    at.registry.publish(TENANT, "tiny", model, source="test", facts={})
+    files = ModelFiles(at)
+    of_hub = files.folder(TENANT, ModelRef.parse(f"hf:{REPO}"))
+    held = files.disk.taken()
+    of_registry = files.folder(TENANT, ModelRef.parse("registry:tiny"))
+    assert (of_hub / "model.safetensors").is_file()
+    del held
+    files.disk.taken()
+    again = files.folder(TENANT, ModelRef.parse(f"hf:{REPO}"))
+    assert contents(again) == contents(model)
+    assert not of_registry.exists()
+    assert contents(files.folder(TENANT, ModelRef.parse("registry:tiny"))) == contents(model)

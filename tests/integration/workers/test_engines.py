@@ -25,6 +25,7 @@ from tests.integration.workers.workshop import CPU, TENANT, Workshop
 from tests.unit.nlp.families import save_family
 from tests.unit.nlp.tinymodels import TEXTS
 from workers.conversions import Conversions
+from workers.disk_cache import DiskCache
 from workers.presence import Presence
 from workers.runtime import Runtime
 from workers.work import ModelWorker
@@ -192,7 +193,7 @@ def test_a_conversion_without_its_marker_is_made_again(
     how = LoadOptions(device=CPU, engine="ctranslate2")
     kind = Summarize()
     folder = tmp_path / "conversions"
-    conversions = Conversions(store, folder)
+    conversions = Conversions(store, folder, DiskCache(folder.parent, None))
     with conversions.at_hand(summaries.model, how) as options:
         kind.load(summaries.model, options)
     (marker,) = [name for name in summaries.objects(CONVERSIONS) if name.endswith("_COMPLETE")]
