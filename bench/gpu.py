@@ -48,6 +48,7 @@ def classify(setting: Setting, scale: float) -> Iterator[Entry]:
     from bench.bare import device_for_pipeline, save_encoder  # noqa: PLC0415  (torch)
     from jobs.kinds import LoadOptions, RunContext  # noqa: PLC0415
     from jobs.rows import Row  # noqa: PLC0415
+    from nlp.ahead import run_windows  # noqa: PLC0415
     from nlp.kinds.classify import Classify, ClassifyParams  # noqa: PLC0415
 
     folder = save_encoder(setting)
@@ -58,8 +59,7 @@ def classify(setting: Setting, scale: float) -> Iterator[Entry]:
     state = kind.prepare(model, params, context)
 
     def ours() -> None:
-        for start in range(0, len(rows), kind.window_rows):
-            kind.run(model, state, rows[start : start + kind.window_rows], params, context)
+        run_windows(kind, model, state, rows, params=params, context=context)
 
     for name, batch, dtype in (("fp32, batch 8", 8, "float32"), ("batch 64", 64, setting.dtype)):
         made: Any = pipeline  # has no types

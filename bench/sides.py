@@ -12,6 +12,7 @@ from typing import Any
 from jobs.kinds import Kind, LoadOptions, RunContext
 from jobs.params import parse_params
 from jobs.rows import Row, Success
+from nlp.ahead import run_windows
 from server.devices import find_devices
 
 #: Between turns: after its work OpenMP lets threads spin on for a fifth of a second, at the cost of who comes next.
@@ -61,10 +62,9 @@ class KindSide:
         parsed = parse_params(self._kind, params)
         begun = time.perf_counter()
         state = self._kind.prepare(self.model, parsed, self.context)
-        outcomes = []
-        for start in range(0, len(rows), self._kind.window_rows):
-            window = rows[start : start + self._kind.window_rows]
-            outcomes += self._kind.run(self.model, state, window, parsed, self.context)
+        outcomes = run_windows(
+            self._kind, self.model, state, rows, params=parsed, context=self.context
+        )
         seconds = time.perf_counter() - begun
         good = [one for one in outcomes if isinstance(one, Success)]
         if len(good) != len(texts):

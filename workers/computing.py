@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -29,14 +28,15 @@ from jobs.rows import (
     error_line,
     result_line,
 )
+from nlp.ahead import Ahead
 from storage.ledger import Claim
 from storage.parts import PartLines, iterate_shard, shard_bytes
 from storage.submission import SubmittedJob
-from workers.ahead import Readiness, Shards, Window, good_rows
 from workers.disk_cache import Hold
 from workers.failing import kind_faults
 from workers.lease import Drain, Lease, persist
 from workers.runtime import Runtime
+from workers.shards import Shards
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,9 @@ _SUSPECT_STEPS = 32
 
 #: Rows of a window, carried ones included, as a multiple of those that a kind wants to compute together.
 _CARRIED_WINDOWS = 32
+
+#: Rows of a window as it is computed: those to compute, those that cannot be, and lines that are ready made.
+Window = Sequence[Row | BadRow | bytes]
 
 #: Least time between two words about what is in hand, in seconds: quick kinds take several windows in hand at once.
 _HAND_SECONDS = 0.1
@@ -178,7 +181,6 @@ class RangeComputer:
         self._runtime = runtime
         self._device = device
         self._shards = Shards(runtime.store)
-        self._ready = ThreadPoolExecutor(1, "ready")
 
     def compute(self, opened: OpenJob, lease: Lease, claim: Claim) -> Work:
         """Compute a range, or as much of it as there is time for; to be committed as it is.
@@ -233,19 +235,15 @@ class RangeComputer:
         window = next(coming, None)
         start = 0
 
-        def make(rows: Sequence[Row]) -> Any:
-            return opened.kind.ahead(opened.model, opened.state, rows, opened.params)
-
-        with Readiness(opened.kind, make, self._ready) as ready:
+        with Ahead(opened.kind, opened.model, opened.state, opened.params) as ahead:
             while window:
                 # On suspicion one window at a time, so that it is known which one killed.
-                following = next(coming, None) if ready.useful and hand.patient else None
+                following = next(coming, None) if ahead.useful and hand.patient else None
                 # Making rows ready may kill as well as computing them.
                 hand.reach(start, start + len(window) + len(following or ()))
                 start += len(window)
-                context = replace(context, ahead=ready.take())
-                if following:
-                    ready.begin(following)
+                context = replace(context, ahead=ahead.take())
+                ahead.begin(good_rows(following or ()))
                 ran = self._run_window(opened, window, context, work)
                 now = time.monotonic()
                 carried = sum(isinstance(row, bytes) for row in window)
@@ -311,6 +309,11 @@ class RangeComputer:
             work.input_tokens += outcome.usage.input_tokens
             work.output_tokens += outcome.usage.output_tokens
         return ran
+
+
+def good_rows(window: Window) -> list[Row]:
+    """The rows of a window that its kind is given."""
+    return [row for row in window if isinstance(row, Row)]
 
 
 def windows(
