@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from storage.objects import ObjectStore
+from storage.objects import ObjectMissing, ObjectStore
 
 
 class Shards:
@@ -39,8 +40,9 @@ class Shards:
         if name == self._name and self._fetch is not None:
             fetch = self._fetch
             self.forget()
-            if not fetch.cancelled() and fetch.exception() is None:
-                self.hits += 1
-                return fetch.result()
-            # By now the store may be back.
+            if not fetch.cancelled():
+                with contextlib.suppress(ObjectMissing):  # it is asked for once more
+                    data = fetch.result()
+                    self.hits += 1
+                    return data
         return self._store.get(name)

@@ -47,20 +47,33 @@ def test_another_shard_than_the_expected_one_is_read_too(store: MemoryStore) -> 
     assert sorted(store.asked) == ["a", "b"]
 
 
-def test_a_shard_that_could_not_be_read_ahead_is_read_when_it_is_asked_for(
-    store: MemoryStore,
-) -> None:
-    shards = Shards(store)
-    first = threading.Event()
+def test_a_store_that_is_away_is_away_for_a_shard_that_was_expected_too(store: MemoryStore) -> None:
+    shards, tries = Shards(store), []
 
-    def away(_name: str) -> None:
-        if not first.is_set():
-            first.set()
+    def away(name: str) -> None:
+        tries.append(name)
+        if len(tries) == 1:
             raise Unavailable("the store is away")
 
     store.before = away
     shards.expect("a")
+    with pytest.raises(Unavailable):
+        shards.get("a")
     assert (shards.get("a"), shards.hits) == (b"1", 0)
+
+
+def test_a_shard_that_was_not_there_yet_is_asked_for_again(store: MemoryStore) -> None:
+    shards, asked = Shards(store), threading.Event()
+
+    def late(_name: str) -> None:
+        if not asked.is_set():
+            asked.set()
+        else:
+            store.objects["c"] = b"3"
+
+    store.before = late
+    shards.expect("c")
+    assert (shards.get("c"), shards.hits) == (b"3", 0)
     shards.expect("nothing")
     with pytest.raises(ObjectMissing):
         shards.get("nothing")
