@@ -17,9 +17,10 @@ from api.requests import Flag, Query
 from api.schemas.events import EventView
 from api.schemas.jobs import RequestCounts
 from api.services import Services, caller, services
-from jobs.errors import InvalidRequest, NotFound, Unavailable
+from jobs.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from jobs.record import JobRecord, rfc3339
 from jobs.scopes import Scope
+from storage.keys import ApiKey
 from storage.ledger import JobEvent, Told
 from storage.ledger.events import Position
 
@@ -28,7 +29,7 @@ blueprint = Blueprint("events", __name__)
 #: Seconds after which something is sent though nothing happens: proxies and clients take silence for a broken line.
 HEARTBEAT_SECONDS = 15.0
 
-#: Seconds after which a stream ends and its reader comes again. A key that was revoked ends with it.
+#: Seconds after which a stream ends and its reader comes again.
 _STREAM_SECONDS = 300.0
 
 #: Milliseconds after which a reader whose connection broke should come again.
@@ -83,7 +84,7 @@ def events(job_id: str, query: EventsQuery) -> Response:
         last = at.ledger.events.newest(record.id) or _place_of_end(record)
         if position == last:
             return Response(status=204)
-    follower = Follower(at, caller().tenant, record.id, position)
+    follower = Follower(at, caller(), record.id, position)
     gauge = metrics_of(current_app).streams
     gauge.inc()
     response = Response(
@@ -109,14 +110,15 @@ class Follower:
 
     Args:
         at: what is read, and who is waited for.
-        tenant: whose job it is.
+        key: that it is read with; once it is worthless nothing more is told.
         job_id: the job.
         position: of the last event that the reader has seen.
     """
 
-    def __init__(self, at: Services, tenant: str, job_id: str, position: Position) -> None:
+    def __init__(self, at: Services, key: ApiKey, job_id: str, position: Position) -> None:
         self._at = at
-        self._tenant = tenant
+        self._key = key
+        self._tenant = key.tenant
         self._job_id = job_id
         self._position = position
         self._begun = False
@@ -133,8 +135,8 @@ class Follower:
                     if self._at.changes.closed:
                         return
                     ended = yield from self._next(watch)
-        except (NotFound, Unavailable):
-            return  # deleted meanwhile; or the ledger was lost, and the reader comes again
+        except (NotFound, Unauthenticated, Forbidden, Unavailable):
+            return  # deleted or revoked meanwhile; or the ledger was lost, and the reader comes again
 
     def _next(self, watch: Watch) -> Generator[bytes, None, bool]:
         """What happens next, or a heartbeat; whether the job has ended."""
@@ -143,11 +145,13 @@ class Follower:
             watch.wait(left)
             before = self._position
             try:
+                self._at.keys.recheck(self._key)
                 ended = yield from self._new()
             except Unavailable:
                 continue  # heartbeats go on while Redis is away
             if ended or self._position != before:
                 return ended
+        self._at.keys.recheck(self._key)
         yield b":\n\n"
         # A job that was entered anew from the store may have ended without an event.
         record = self._at.snapshots.get(self._tenant, self._job_id).record

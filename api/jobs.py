@@ -106,6 +106,8 @@ def show(job_id: str, query: ShowQuery) -> Response:
     found = snapshots.rendered(call.job, call.now)
     if query.wait and not found.record.status.ended and (not asked() or has_current(found.tag)):
         found = _changed(caller().tenant, found, query.wait)
+        # It may have been revoked meanwhile, and what changed since is not for it.
+        services().keys.recheck(caller())
     if has_current(found.tag):
         return not_modified(found.tag)
     return Response(found.body, headers={"ETag": found.etag}, content_type="application/json")
