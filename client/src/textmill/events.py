@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from textmill.call import Call, call
 from textmill.errors import ConnectionFailed, TransferFailed, Unavailable
 from textmill.job import ENDED, Counts, JobError
 from textmill.paging import parse_time
+from textmill.retry import RetryPolicy
 from textmill.training import Training, to_training
 from textmill.transport import Transport
 
@@ -44,58 +45,102 @@ class Event:
         return self.event == "status" and self.status in ENDED
 
 
+class Following:
+    """How far one reader of a job's events has come, and when to try again.
+
+    Args:
+        wait: whether to go on until the job has ended.
+        after: id of the last event that was seen.
+    """
+
+    def __init__(
+        self, job_id: str, policy: RetryPolicy, *, wait: bool = True, after: str | None = None
+    ) -> None:
+        self._job_id = job_id
+        self._policy = policy
+        self._wait = wait
+        self._after = after
+        self._ended = False
+        self._failures = 0
+        self._since = time.monotonic()
+
+    def request(self) -> Call:
+        """What comes behind the last event."""
+        query = {"follow": None if self._wait else False}
+        request = call("GET", "jobs", self._job_id, "events", query=query)
+        request = request.with_headers(Accept="text/event-stream")
+        return request if self._after is None else request.with_headers(Last_Event_ID=self._after)
+
+    def opened(self, status: int) -> None:
+        """The server answered: with 204 where nothing is behind that event, nor ever will be."""
+        self._ended = not self._wait or status == 204
+
+    def saw(self, event: Event) -> None:
+        """An event came."""
+        self._failures, self._after = 0, event.id or self._after
+        self._ended = event.ended or not self._wait
+
+    def closed(self) -> float | None:
+        """Seconds until the stream is asked for again, which ends with its job and now and then before; None: never."""
+        return None if self._ended else AGAIN_GAP
+
+    def broke(self) -> float | None:
+        """Seconds until the next try after the connection failed; None: it has been away for too long."""
+        self._failures += 1
+        now = time.monotonic()
+        self._since = now if self._failures == 1 else self._since
+        if now - self._since >= self._policy.outage_seconds:
+            return None
+        return self._policy.pause(self._failures) or OUTAGE_GAP
+
+
 def follow(
     transport: Transport, job_id: str, *, wait: bool = True, after: str | None = None
 ) -> Iterator[Event]:
     """See :meth:`textmill.Job.events`."""
-    failures = 0
-    since = time.monotonic()
+    reader = Following(job_id, transport.policy, wait=wait, after=after)
     while True:
-        ended = not wait
         try:
-            with transport.stream(_request(job_id, wait=wait, after=after)) as response:
-                # Nothing is behind that event, nor ever will be.
-                ended = ended or response.status_code == 204
-                for event in _events(response.iter_lines()):
-                    failures, after = 0, event.id or after
-                    ended = event.ended or not wait
-                    yield event
+            with transport.stream(reader.request()) as response:
+                reader.opened(response.status_code)
+                gathered = Lines()
+                for line in response.iter_lines():
+                    event = gathered.take(line)
+                    if event is not None:
+                        reader.saw(event)
+                        yield event
+            pause = reader.closed()
+            if pause is None:
+                return
         except (httpx.TransportError, ConnectionFailed, Unavailable) as error:
-            failures += 1
-            since = time.monotonic() if failures == 1 else since
-            if time.monotonic() - since >= transport.policy.outage_seconds:
+            pause = reader.broke()
+            if pause is None:
                 if isinstance(error, httpx.RequestError):
                     raise transport.failure(error) from error
                 raise
-            time.sleep(transport.policy.pause(failures) or OUTAGE_GAP)
-            continue
-        # The server ends a stream with its job, and now and then before that.
-        if ended:
-            return
-        time.sleep(AGAIN_GAP)
+        time.sleep(pause)
 
 
-def _request(job_id: str, *, wait: bool, after: str | None) -> Call:
-    request = call("GET", "jobs", job_id, "events", query={"follow": None if wait else False})
-    request = request.with_headers(Accept="text/event-stream")
-    return request if after is None else request.with_headers(Last_Event_ID=after)
+class Lines:
+    """Gathers lines to events; see https://html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.6."""
 
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
 
-def _events(lines: Iterable[str]) -> Iterator[Event]:
-    """Events from lines; see https://html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.6."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if line and name == "data" and "data" in fields:
-            fields["data"] += "\n" + value
-        elif line:
-            fields[name] = value
-        elif "data" in fields:
-            yield _event(fields)
-            fields = {}
-        else:
-            fields = {}
+    def take(self, line: str) -> Event | None:
+        """The event that a line completes, if it does.
+
+        Raises:
+            TransferFailed: it is not what was expected.
+        """
+        if line:
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            known = self._fields.get("data") if name == "data" else None
+            self._fields[name] = value if known is None else f"{known}\n{value}"
+            return None
+        fields, self._fields = self._fields, {}
+        return _event(fields) if "data" in fields else None
 
 
 def _event(fields: Mapping[str, str]) -> Event:

@@ -13,7 +13,8 @@ from textmill.call import call
 from textmill.download import DownloadProgress, fetch, stream_bytes
 from textmill.errors import InputError, TransferFailed
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
-from textmill.parts import PARTS_FROM, PartsUpload
+from textmill.parcel import PARTS_FROM
+from textmill.parts import PartsUpload
 from textmill.transport import Transport
 from textmill.upload import FileBody, RowsBody, UploadProgress
 

@@ -44,8 +44,6 @@ from textmill import (
     TransferFailed,
 )
 
-#: Methods that the async client does without, by the name of the sync class.
-ONLY_SYNC: dict[str, set[str]] = {"Job": {"events"}, "Jobs": {"events"}}
 #: Parameters that either may have alone.
 OPTIONAL = {"Files": {"download": {"progress"}}}
 
@@ -79,12 +77,11 @@ def _resources() -> list[tuple[type, type]]:
 @pytest.mark.parametrize(("sync", "other"), [*PAIRS, *_resources()])
 def test_the_async_client_has_all_that_the_sync_one_has(sync: type, other: type) -> None:
     mine, theirs = _methods(sync), _methods(other)
-    left_out = ONLY_SYNC.get(sync.__name__, set())
     for method, parameters in OPTIONAL.get(sync.__name__, {}).items():
         for parameter in parameters:
             mine[method].pop(parameter, None)
             theirs[method].pop(parameter, None)
-    assert {name: mine[name] for name in mine if name not in left_out} == theirs
+    assert mine == theirs
     assert other.__name__ == f"Async{sync.__name__}"
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit.client.either import Either
 from tests.unit.client.scripted import JOB_ID, Answer, Request, ScriptedServer, problem
 from tests.unit.client.shell import Shell
-from textmill import Event, NotFound, Textmill
+from textmill import ConnectionFailed, Event, NotFound
 
 EVENTS = f"/v1/jobs/{JOB_ID}/events"
 STATUSES = ["validating", "in_progress", "in_progress", "finalizing", "completed"]
@@ -60,9 +61,9 @@ def ids(events: list[Event]) -> list[str | None]:
 ALL = [f"{number}-0" for number in range(len(STATUSES))]
 
 
-def test_events_are_read_until_the_job_ends(server: ScriptedServer, tm: Textmill) -> None:
+def test_events_are_read_until_the_job_ends(server: ScriptedServer, either: Either) -> None:
     server.on("GET", EVENTS, serve())
-    events = list(tm.jobs.events(JOB_ID))
+    events = either(lambda tm: tm.jobs.events(JOB_ID))
     assert ids(events) == ALL
     assert [one.status for one in events] == STATUSES
     assert (events[3].counts.total, events[3].counts.completed, events[3].fraction) == (20, 3, 0.15)
@@ -72,34 +73,41 @@ def test_events_are_read_until_the_job_ends(server: ScriptedServer, tm: Textmill
 
 @pytest.mark.parametrize("cut", [0, 20, 300, 700])
 def test_a_broken_stream_goes_on_behind_the_last_event(
-    server: ScriptedServer, tm: Textmill, cut: int
+    server: ScriptedServer, either: Either, cut: int
 ) -> None:
     server.on("GET", EVENTS, serve(cuts={1: cut, 2: cut}))
-    assert ids(list(tm.jobs.events(JOB_ID))) == ALL
+    assert ids(either(lambda tm: tm.jobs.events(JOB_ID))) == ALL
     assert len(server.asked("GET", EVENTS)) == 3
 
 
 def test_a_stream_that_ends_before_its_job_is_asked_for_again(
-    server: ScriptedServer, tm: Textmill
+    server: ScriptedServer, either: Either
 ) -> None:
     def handler(request: Request) -> Answer:
         after = int(request.headers.get("last-event-id", "-1-0").rpartition("-")[0])
         return Answer(body=lines(after + 1), headers=STREAM, chunked=True)
 
     server.on("GET", EVENTS, handler)
-    assert ids(list(tm.jobs.events(JOB_ID))) == ALL
+    assert ids(either(lambda tm: tm.jobs.events(JOB_ID))) == ALL
 
 
-def test_nothing_comes_behind_the_end(server: ScriptedServer, tm: Textmill) -> None:
+def test_nothing_comes_behind_the_end(server: ScriptedServer, either: Either) -> None:
     server.on("GET", EVENTS, serve())
-    assert list(tm.jobs.events(JOB_ID, after=ALL[-1])) == []
-    assert ids(list(tm.jobs.events(JOB_ID, after=ALL[1]))) == ALL[2:]
+    assert either(lambda tm: tm.jobs.events(JOB_ID, after=ALL[-1])) == []
+    assert ids(either(lambda tm: tm.jobs.events(JOB_ID, after=ALL[1]))) == ALL[2:]
 
 
-def test_a_job_that_is_not_there(server: ScriptedServer, tm: Textmill) -> None:
+def test_a_job_that_is_not_there(server: ScriptedServer, either: Either) -> None:
     server.on("GET", EVENTS, problem(404, "not_found", "no such job"))
     with pytest.raises(NotFound):
-        list(tm.jobs.events(JOB_ID))
+        either(lambda tm: tm.jobs.events(JOB_ID))
+
+
+def test_a_server_that_stays_away(server: ScriptedServer, either: Either) -> None:
+    server.on("GET", EVENTS, Answer(body=b"x", cut_after=0))
+    with pytest.raises(ConnectionFailed):
+        either(lambda tm: tm.jobs.events(JOB_ID), outage_seconds=0.2)
+    assert len(server.asked("GET", EVENTS)) > 4
 
 
 def test_the_command_shows_what_happened(server: ScriptedServer, textmill: Shell) -> None:

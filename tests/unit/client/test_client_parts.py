@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.client.either import Either
 from tests.unit.client.scripted import Answer, Request, ScriptedServer, problem, reply
 from tests.unit.client.shell import stored
-from textmill import ConnectionFailed, InvalidRequest, RetryPolicy, Textmill, TransferFailed
+from textmill import ConnectionFailed, InvalidRequest, TransferFailed
 from textmill import files as files_module
-from textmill.parts import THREADS
+from textmill.aio import files as async_files_module
+from textmill.parcel import AT_ONCE
 
 UPLOAD_ID = "upload_01k5b3w7m3v9q8z2c4x6t1n0rb"
 UPLOAD = f"/v1/uploads/{UPLOAD_ID}"
@@ -86,7 +88,8 @@ class Parts:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_module, "PARTS_FROM", 1_000_000)
+    for module in (files_module, async_files_module):
+        monkeypatch.setattr(module, "PARTS_FROM", 1_000_000)
 
 
 @pytest.fixture
@@ -101,9 +104,11 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_large_file_goes_by_parts(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_a_large_file_goes_by_parts(parts: Parts, either: Either, path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    file = tm.files.upload(path, progress=lambda sent, size: seen.append((sent, size)))
+    file = either(
+        lambda tm: tm.files.upload(path, progress=lambda sent, size: seen.append((sent, size)))
+    )
     assert parts.sent == [1, 2, 3, 4, 5, 6]
     assert b"".join(one for _, one in sorted(parts.have.items())) == CONTENT
     assert file.sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -113,75 +118,72 @@ def test_a_large_file_goes_by_parts(parts: Parts, tm: Textmill, path: Path) -> N
     assert sorted(int(one.headers["content-length"]) for one in puts) == [100_000, *[PART] * 5]
 
 
-def test_a_file_from_where_it_stands(parts: Parts, tm: Textmill) -> None:
+def test_a_file_from_where_it_stands(parts: Parts, either: Either) -> None:
     source = io.BytesIO(b"skipped" + CONTENT)
     source.seek(len(b"skipped"))
-    tm.files.upload(source, filename=NAME)
+    either(lambda tm: tm.files.upload(source, filename=NAME))
     assert b"".join(one for _, one in sorted(parts.have.items())) == CONTENT
 
 
-def test_a_small_file_and_a_pipe_go_in_one_request(server: ScriptedServer, tm: Textmill) -> None:
+def test_a_small_file_and_a_pipe_go_in_one_request(server: ScriptedServer, either: Either) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
 
     server.on("POST", "/v1/files", reply(stored("a", CONTENT), 201))
-    tm.files.upload(Pipe(CONTENT), filename="a")
+    either(lambda tm: tm.files.upload(Pipe(CONTENT), filename="a"))
     server.on("POST", "/v1/files", reply(stored("a", b"small"), 201))
-    tm.files.upload(io.BytesIO(b"small"), filename="a")
+    either(lambda tm: tm.files.upload(io.BytesIO(b"small"), filename="a"))
     assert [one.path for one in server.requests] == ["/v1/files"] * 2
 
 
-def test_parts_that_fail_are_sent_again(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_parts_that_fail_are_sent_again(parts: Parts, either: Either, path: Path) -> None:
     away = problem(503, "unavailable", "the store is away")
     broken = Answer(body=b"x", cut_after=0)
     parts.faults = {2: [away] * 6, 5: [broken] * 3, 6: [Answer(status=502)]}
-    tm.files.upload(path)
+    either(lambda tm: tm.files.upload(path))
     assert parts.sent == [1, *[2] * 7, 3, 4, *[5] * 4, 6, 6]
 
 
-def test_another_process_goes_on(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_another_process_goes_on(parts: Parts, either: Either, path: Path) -> None:
     parts.have = {1: CONTENT[:PART], 4: CONTENT[3 * PART : 4 * PART]}
     seen: list[int] = []
-    tm.files.upload(path, progress=lambda sent, _size: seen.append(sent))
+    either(lambda tm: tm.files.upload(path, progress=lambda sent, _size: seen.append(sent)))
     assert parts.sent == [2, 3, 5, 6]
     assert parts.begun == 0
     assert seen[0] == 2 * PART
 
 
-def test_an_upload_of_other_content_is_left_alone(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_an_upload_of_other_content_is_left_alone(parts: Parts, either: Either, path: Path) -> None:
     parts.have = {1: CONTENT[:PART], 4: CONTENT[:PART]}
-    tm.files.upload(path)
+    either(lambda tm: tm.files.upload(path))
     assert parts.begun == 1
     assert parts.sent == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_server_that_stays_away_ends_the_upload(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_a_server_that_stays_away_ends_the_upload(parts: Parts, either: Either, path: Path) -> None:
     parts.faults = {3: [Answer(body=b"x", cut_after=0)] * 100_000}
-    tm._transport.policy = RetryPolicy(
-        attempts=2, base_seconds=0.01, max_seconds=0.01, outage_seconds=0.3
-    )
     with pytest.raises(ConnectionFailed) as caught:
-        tm.files.upload(path)
+        either(lambda tm: tm.files.upload(path), attempts=2, outage_seconds=0.3)
     assert "kept for a day" in str(caught.value)
     assert parts.server.asked("DELETE", UPLOAD) == []
 
 
-def test_a_refused_part_ends_the_upload_at_once(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_a_refused_part_ends_the_upload_at_once(parts: Parts, either: Either, path: Path) -> None:
     parts.faults = {1: [problem(413, "too_large", "over the limit")]}
     with pytest.raises(InvalidRequest, match="over the limit"):
-        tm.files.upload(path)
-    assert len(parts.sent) <= 2 * THREADS
+        either(lambda tm: tm.files.upload(path))
+    assert len(parts.sent) <= 2 * AT_ONCE
     assert parts.server.asked("POST", f"{UPLOAD}/complete") == []
 
 
-def test_a_part_that_arrives_damaged_is_an_error(parts: Parts, tm: Textmill, path: Path) -> None:
+def test_a_part_that_arrives_damaged_is_an_error(parts: Parts, either: Either, path: Path) -> None:
     parts.faults = {2: [reply({"number": 2, "bytes": PART, "sha256": "0" * 64})]}
     with pytest.raises(TransferFailed, match=f"part 2 of {NAME}"):
-        tm.files.upload(path)
+        either(lambda tm: tm.files.upload(path))
 
 
-def test_a_file_that_changes_meanwhile_is_an_error(parts: Parts, tm: Textmill) -> None:
+def test_a_file_that_changes_meanwhile_is_an_error(parts: Parts, either: Either) -> None:
     parts.have = {1: CONTENT[:PART]}
     source = io.BytesIO(CONTENT)
 
@@ -191,11 +193,11 @@ def test_a_file_that_changes_meanwhile_is_an_error(parts: Parts, tm: Textmill) -
             view[0:1] = b"y"
 
     with pytest.raises(TransferFailed, match="changed while it was sent"):
-        tm.files.upload(source, filename=NAME, progress=change)
+        either(lambda tm: tm.files.upload(source, filename=NAME, progress=change))
     assert len(parts.server.asked("DELETE", UPLOAD)) == 1
 
 
-def test_parts_take_bounded_memory(server: ScriptedServer, tm: Textmill, tmp_path: Path) -> None:
+def test_parts_take_bounded_memory(server: ScriptedServer, either: Either, tmp_path: Path) -> None:
     size, part_bytes = 96 << 20, 16 << 20
     path = tmp_path / "zeros"
     with path.open("wb") as sink:
@@ -212,7 +214,7 @@ def test_parts_take_bounded_memory(server: ScriptedServer, tm: Textmill, tmp_pat
 
     server.on("POST", f"{UPLOAD}/complete", complete)
     tracemalloc.start()
-    tm.files.upload(path)
+    either(lambda tm: tm.files.upload(path))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(one.body_bytes for one in server.requests if one.method == "PUT") == size

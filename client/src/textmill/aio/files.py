@@ -8,11 +8,13 @@ from typing import Any, BinaryIO
 
 from textmill.aio.download import save, stream_bytes
 from textmill.aio.paging import every
+from textmill.aio.parts import AsyncPartsUpload
 from textmill.aio.transport import AsyncTransport
 from textmill.call import Ask, ask, call
 from textmill.errors import TransferFailed
 from textmill.files import File, open_input, to_file
 from textmill.paging import MAX_PAGE, Page, to_page
+from textmill.parcel import PARTS_FROM
 from textmill.upload import FileBody, RowsBody, UploadProgress
 
 #: How many of the newest files are looked through for one with the same content.
@@ -36,7 +38,7 @@ class AsyncFiles:
     ) -> File:
         """Upload a file of any size in bounded memory; see :meth:`textmill.files.Files.upload`.
 
-        It is read in other threads, and sent by one call.
+        It is read in other threads, in which ``progress`` is called too.
         """
         if isinstance(source, (str, Path)):
             path = Path(source)
@@ -48,10 +50,13 @@ class AsyncFiles:
 
     async def send(self, body: FileBody | RowsBody, filename: str) -> File:
         """Upload a body and check that it arrived whole."""
-        request = call("POST", "files", query={"filename": filename}, repeatable=True)
-        request = request.with_headers(Content_Type="application/octet-stream")
-        reply = await self._transport.send(request.allowing(_STORING_SECONDS), body)
-        file = reply.parse(to_file)
+        if isinstance(body, FileBody) and (body.size or 0) >= PARTS_FROM:
+            file = to_file(await AsyncPartsUpload(self._transport, body, filename).run())
+        else:
+            request = call("POST", "files", query={"filename": filename}, repeatable=True)
+            request = request.with_headers(Content_Type="application/octet-stream")
+            reply = await self._transport.send(request.allowing(_STORING_SECONDS), body)
+            file = reply.parse(to_file)
         if file.sha256 is not None and file.sha256 != body.sha256:
             raise TransferFailed(f"{filename} was damaged on its way: the checksums differ")
         return file

@@ -12,6 +12,7 @@ from textmill.job_calls import OutputFormat
 
 if TYPE_CHECKING:
     from textmill.aio.jobs import AsyncJobs
+    from textmill.events import Event
 
 #: Told of a job after each change; what it returns is awaited where it can be.
 OnChange = Callable[["AsyncJob"], "Awaitable[object] | object"]
@@ -42,6 +43,10 @@ class AsyncJob(JobState):
             WaitTimeout: it has not ended in time. The job goes on.
         """
         return await self._jobs.wait(self, progress=progress, timeout=timeout)
+
+    def events(self, *, follow: bool = True, after: str | None = None) -> AsyncIterator[Event]:
+        """What happens to the job, each event once, for ``async for``; see :meth:`textmill.Job.events`."""
+        return self._jobs.events(self.id, follow=follow, after=after)
 
     async def cancel(self) -> AsyncJob:
         """Cancel the job; rows done so far are kept."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from textmill import job_calls
 from textmill.aio.download import json_lines, save, stream_bytes
+from textmill.aio.events import follow as _follow
 from textmill.aio.files import AsyncFiles
 from textmill.aio.job import AsyncJob, OnChange, to_async_job
 from textmill.aio.paging import every
@@ -16,6 +17,7 @@ from textmill.aio.transport import AsyncTransport
 from textmill.aio.waiting import AsyncWaiter
 from textmill.call import check_key
 from textmill.errors import ApiError
+from textmill.events import Event
 from textmill.job_calls import Output, OutputFormat, format_of
 from textmill.paging import MAX_PAGE, Page
 from textmill.source import Source
@@ -113,6 +115,12 @@ class AsyncJobs:
         return await self._transport.ask(
             job_calls.poll(self.adopt, job_id, seconds=seconds, etag=etag, within=within)
         )
+
+    def events(
+        self, job_id: str, *, follow: bool = True, after: str | None = None
+    ) -> AsyncIterator[Event]:
+        """See :meth:`textmill.AsyncJob.events`."""
+        return _follow(self._transport, job_id, wait=follow, after=after)
 
     async def page(
         self,
