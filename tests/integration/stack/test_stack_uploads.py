@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import socket
@@ -19,7 +20,7 @@ from bench.peaks import can_measure, forget_peaks, peak_bytes
 from tests.integration.stack import commands
 from tests.integration.stack.dialogue import problem
 from tests.integration.stack.running import RunningStack, wait_for
-from textmill import Textmill
+from textmill import AsyncTextmill, Event, File, Textmill
 
 PART = 8 << 20
 NO_UPLOAD = "upload_" + "0" * 26
@@ -293,6 +294,31 @@ def test_an_upload_that_is_killed_is_gone_on_with(
     assert f'"sha256": "{sha256(large.read_bytes())}"' in out.decode()
     _await_api(http)
     assert _uploads(http, name) == []
+
+
+def test_the_async_client_goes_on_with_an_upload_and_follows_a_job(
+    stack: RunningStack, http: httpx.Client, large: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_once(sent: int, size: int | None) -> None:
+        if not killed and sent > LARGE // 2:
+            killed.append(sent)
+            _kill_api(stack)
+
+    async def run() -> tuple[File, list[Event]]:
+        async with AsyncTextmill(stack.client.url, stack.client.api_key) as tm:
+            name = f"async-{time.time_ns()}.bin"
+            file = await tm.files.upload(large, filename=name, progress=kill_once)
+            job = await tm.jobs.create(kind="echo", input=["a", "b"])
+            return file, [event async for event in job.events()]
+
+    file, events = asyncio.run(run())
+    assert killed
+    assert (file.bytes, file.sha256) == (LARGE, sha256(large.read_bytes()))
+    assert (events[0].status, events[-1].status) == ("validating", "completed")
+    assert _uploads(http, file.filename) == []
+    http.delete(f"/v1/files/{file.id}")
 
 
 def test_a_download_that_is_killed_is_gone_on_with(
