@@ -42,9 +42,9 @@ class Classifier(ABC):
         self.selection = selection
         self.budget = TokenBudget(_BUDGET[context.device.type])
 
-    @abstractmethod
-    def tokens(self, rows: Sequence[Row]) -> Sequence[Any]:
+    def tokens(self, rows: Sequence[Row]) -> list[Any]:
         """The rows as :meth:`run` reads them; it finds them in its context, or asks for them itself."""
+        return self.model.tokenizer.whole([row.text for row in rows])
 
     @abstractmethod
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
@@ -56,9 +56,6 @@ class Classifier(ABC):
             output["truncated"] = True
         return Success(output, Usage(input_tokens=tokens))
 
-    def _texts(self, rows: Sequence[Row]) -> list[Tokens]:
-        return self.model.tokenizer.whole([row.text for row in rows])
-
     def _run_texts(
         self,
         rows: Sequence[Row],
@@ -66,7 +63,7 @@ class Classifier(ABC):
         scores: Callable[[Tensor], Tensor],
     ) -> list[Outcome]:
         """Run each text by itself: ``scores`` makes of the texts' vectors one score a label."""
-        tokens: list[Tokens] = context.ahead or self._texts(rows)
+        tokens: list[Tokens] = context.ahead or self.tokens(rows)
         self.model.settle(tokens)
         way = self.model.way
 
@@ -101,9 +98,6 @@ class HeadClassifier(Classifier):
 
     def __init__(self, model: EncoderModel, selection: Selection, context: RunContext) -> None:
         super().__init__(model, _head_labels(model), selection, context)
-
-    def tokens(self, rows: Sequence[Row]) -> list[Tokens]:
-        return self._texts(rows)
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         squash = torch.sigmoid if self.selection.multi_label else _softmax
@@ -140,9 +134,6 @@ class EmbeddingClassifier(Classifier):
         if failed is not None:
             raise JobFailure("invalid_params", failed.message, field="params.candidate_labels")
         self._embeddings = torch.stack([item for item in embeddings if isinstance(item, Tensor)])
-
-    def tokens(self, rows: Sequence[Row]) -> list[Tokens]:
-        return self._texts(rows)
 
     def run(self, rows: Sequence[Row], context: RunContext) -> list[Outcome]:
         return self._run_texts(rows, context, self._scores)

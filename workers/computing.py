@@ -234,7 +234,6 @@ class RangeComputer:
         coming = windows(shard, hand, carry)
         window = next(coming, None)
         start = 0
-
         with Ahead(opened.kind, opened.model, opened.state, opened.params) as ahead:
             while window:
                 # On suspicion one window at a time, so that it is known which one killed.

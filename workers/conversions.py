@@ -31,10 +31,10 @@ class Conversions:
     Two workers that convert the same model write the same files, so that it does not matter who is first.
     """
 
-    def __init__(self, store: ObjectStore, folder: Path, disk: DiskCache) -> None:
+    def __init__(self, store: ObjectStore, disk: DiskCache) -> None:
         self._store = store
-        self._folder = folder
         self._disk = disk
+        self._folder = disk.root / "conversions"
 
     @contextmanager
     def at_hand(self, files: Path, how: LoadOptions) -> Iterator[LoadOptions]:
@@ -68,7 +68,7 @@ class Conversions:
                 if (target / name).stat().st_size != size:
                     raise Unavailable(f"{prefix}{name} is not as large as it should be")
 
-        once(folder, fetch)
+        self._disk.with_room(lambda: once(folder, fetch))
         return True
 
     def _keep(self, prefix: str, folder: Path) -> None:

@@ -12,7 +12,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -20,12 +22,14 @@ from jobs.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
+Written = TypeVar("Written")
+
 #: Folders of the cache whose folders are entries: each one model, by its content or, of a hub, by its name.
 _SHELVES = ("conversions", "hub", "imported", "registry", "s3")
 _LOCKS = ".locks"
-#: How folders are called that are being filled or removed.
-FETCHING, _REMOVING = ".fetching-", ".removing-"
-#: Seconds after which nobody works on such a folder any more: whoever made it was killed.
+#: How folders are called that are being removed.
+_REMOVING = ".removing-"
+#: Seconds after which nobody fills or removes a folder any more: whoever did was killed.
 _ABANDONED_SECONDS = 86_400.0
 
 
@@ -55,7 +59,7 @@ class DiskCache:
     """
 
     def __init__(self, root: Path, limit: int | None) -> None:
-        self._root = root
+        self.root = root
         self._limit = limit
         self._holds: weakref.WeakValueDictionary[Path, Hold] = weakref.WeakValueDictionary()
         self._recent: dict[Path, Hold] = {}
@@ -63,22 +67,11 @@ class DiskCache:
     def held(self, find: Callable[[], Path]) -> Path:
         """The folder that ``find`` gives, fetched where it must be; if it lies in the cache, it stays there while held.
 
-        Where the disk is full other entries make room, one after another.
-
         Raises:
             Unavailable: the disk is full, and everything on it is in use.
         """
         while True:
-            try:
-                path = find()
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                if not self._remove_oldest():
-                    raise Unavailable(
-                        f"the disk of a worker has no room for the model's files ({self._root})"
-                    ) from error
-                continue
+            path = self.with_room(find)
             entry = self._entry_of(path)
             if entry is None:
                 return path
@@ -86,6 +79,22 @@ class DiskCache:
             if path.exists():  # else another process removed it before it was held
                 self._trim()
                 return path
+
+    def with_room(self, write: Callable[[], Written]) -> Written:
+        """Do something that writes model files. Where the disk is full it is done again once an entry has made room.
+
+        Raises:
+            Unavailable: the disk is full, and everything on it is in use.
+        """
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                if not self._remove_oldest():
+                    reason = f"the disk of a worker has no room for the model's files ({self.root})"
+                    raise Unavailable(reason) from error
 
     def hold(self, entry: Path) -> None:
         """Hold an entry, whether it is there yet or not."""
@@ -110,21 +119,22 @@ class DiskCache:
     def clean(self) -> None:
         """Remove what processes left behind that were killed while they fetched or removed something."""
         before = time.time() - _ABANDONED_SECONDS
-        for place in (self._root, *(self._root / shelf for shelf in _SHELVES)):
-            for path in (*place.glob(f"{FETCHING}*"), *place.glob(f"{_REMOVING}*")):
-                with contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        shutil.rmtree(path, ignore_errors=True)
+        # A hub's own library keeps hidden folders on its shelf, and cleans up after itself.
+        filled = [(self.root / shelf).glob(".*") for shelf in _SHELVES if shelf != "hub"]
+        for path in chain(self.root.glob(f"{_REMOVING}*"), *filled):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_dir() and path.stat().st_mtime < before:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _entry_of(self, path: Path) -> Path | None:
         """The entry that a path lies in; None for one that lies elsewhere."""
-        if not path.is_relative_to(self._root):
+        if not path.is_relative_to(self.root):
             return None
-        parts = path.relative_to(self._root).parts
-        return self._root / parts[0] / parts[1] if len(parts) > 1 and parts[0] in _SHELVES else None
+        parts = path.relative_to(self.root).parts
+        return self.root / parts[0] / parts[1] if len(parts) > 1 and parts[0] in _SHELVES else None
 
     def _lock_file(self, entry: Path) -> Path:
-        folder = self._root / _LOCKS
+        folder = self.root / _LOCKS
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{entry.parent.name}-{entry.name}"
 
@@ -148,7 +158,7 @@ class DiskCache:
 
     def _entries(self) -> Iterator[_Entry]:
         for shelf in _SHELVES:
-            folder = self._root / shelf
+            folder = self.root / shelf
             if not folder.is_dir():
                 continue
             for path in folder.iterdir():
@@ -173,13 +183,18 @@ class DiskCache:
             if not entry.path.is_dir():
                 return False
             # Out of sight at once: half a model must never be found.
-            grave = Path(tempfile.mkdtemp(dir=self._root, prefix=_REMOVING))
+            grave = Path(tempfile.mkdtemp(dir=self.root, prefix=_REMOVING))
             entry.path.rename(grave / entry.path.name)
             shutil.rmtree(grave, ignore_errors=True)
         finally:
             os.close(descriptor)
         log.info("removed from disk", entry=str(entry.path), bytes=entry.bytes)
         return True
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that a disk, or the share of it that a user may fill, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _tree_bytes(folder: Path) -> int:

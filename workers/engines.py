@@ -69,17 +69,13 @@ class Engines:
     """Loads models in the way that is right and fastest on this worker's device."""
 
     def __init__(
-        self,
-        store: ObjectStore,
-        cache: ModelCache,
-        device: Device,
-        folder: Path,
-        disk: DiskCache,
+        self, store: ObjectStore, cache: ModelCache, device: Device, disk: DiskCache
     ) -> None:
         self._store = store
         self._cache = cache
         self._device = device
-        self._conversions = Conversions(store, folder / "conversions", disk)
+        self._disk = disk
+        self._conversions = Conversions(store, disk)
 
     def ready(self, use: ModelUse) -> ReadyModel:
         """Load the model for a job and prepare it, in the first way that can serve the job.
@@ -132,7 +128,10 @@ class Engines:
     def _load(self, use: ModelUse, way: Way) -> LoadedModel:
         how = LoadOptions(device=self._device, precision=way.precision, engine=way.engine)
         with self._conversions.at_hand(use.files, how) as options:
-            return self._cache.get(use.key, use.kind, use.files, options, use.adapter)
+            # Where it is converted first, that takes room on the disk.
+            return self._disk.with_room(
+                lambda: self._cache.get(use.key, use.kind, use.files, options, use.adapter)
+            )
 
     # --- what to try -----------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.util
 import shutil
@@ -32,7 +31,7 @@ from nlp.materialize import usable_folder
 from storage.objects import ObjectMissing, ObjectStore
 from storage.registry import download
 from storage.tenants import allowed_prefixes
-from workers.disk_cache import FETCHING, DiskCache
+from workers.disk_cache import DiskCache, is_full
 from workers.runtime import Runtime
 
 #: What is fetched from a hub: weights in safetensors (or GGUF), configuration, tokenizer. Never pickles or code.
@@ -305,7 +304,7 @@ def _hub_faults(ref: ModelRef) -> Iterator[None]:
     except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
         raise _missing(ref, f"the hub answered {type(error).__name__}") from error
     except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_full(error):
             raise  # the hub is not to blame
         raise Unavailable(f"the model hub cannot be reached ({type(error).__name__})") from error
 
@@ -334,7 +333,7 @@ def once(target: Path, fetch: Callable[[Path], None]) -> Path:
     """Fill a folder by ``fetch`` unless it is there; others never see it half full."""
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=FETCHING))
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetching-"))
         try:
             fetch(scratch)
             try:

@@ -16,7 +16,6 @@ class Shards:
         self._pool = ThreadPoolExecutor(1, "shard")
         self._name = ""
         self._fetch: Future[bytes] | None = None
-        self.hits = 0  #: shards that were there, or on their way, when they were asked for
 
     def expect(self, name: str) -> None:
         """Begin to fetch a shard that will most likely be asked for next."""
@@ -38,11 +37,7 @@ class Shards:
             Unavailable: the store is away.
         """
         if name == self._name and self._fetch is not None:
-            fetch = self._fetch
-            self.forget()
-            if not fetch.cancelled():
-                with contextlib.suppress(ObjectMissing):  # it is asked for once more
-                    data = fetch.result()
-                    self.hits += 1
-                    return data
+            fetch, self._fetch, self._name = self._fetch, None, ""
+            with contextlib.suppress(ObjectMissing):  # it is asked for once more
+                return fetch.result()
         return self._store.get(name)

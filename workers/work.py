@@ -57,13 +57,7 @@ class ModelWorker:
         self._cache = cache
         self._files = ModelFiles(runtime)
         self._files.disk.clean()
-        self._engines = Engines(
-            runtime.store,
-            cache,
-            self._device,
-            runtime.settings.model_cache_dir.absolute(),
-            self._files.disk,
-        )
+        self._engines = Engines(runtime.store, cache, self._device, self._files.disk)
         self._presence = presence
         self._open: OrderedDict[str, OpenJob] = OrderedDict()
         self._computer = RangeComputer(runtime, runtime.device)

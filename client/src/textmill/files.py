@@ -9,17 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from textmill.call import call
+from textmill.call import Call, call
 from textmill.download import DownloadProgress, fetch, stream_bytes
 from textmill.errors import InputError, TransferFailed
 from textmill.paging import MAX_PAGE, Page, every, parse_time, to_page
-from textmill.parcel import PARTS_FROM
+from textmill.parcel import goes_by_parts
 from textmill.parts import PartsUpload
 from textmill.transport import Transport
 from textmill.upload import FileBody, RowsBody, UploadProgress
 
 #: How many of the newest files are looked through for one with the same content.
-_SEARCHED = 500
+SEARCHED = 500
 #: What the server may need beyond the usual timeout to store a large file once it has all of it.
 _STORING_SECONDS = 600.0
 
@@ -46,6 +46,24 @@ def to_file(raw: Mapping[str, Any]) -> File:
         created_at=parse_time(raw.get("created_at")),
         raw=raw,
     )
+
+
+def whole(filename: str) -> Call:
+    """Upload a file in one request."""
+    request = call("POST", "files", query={"filename": filename}, repeatable=True)
+    request = request.with_headers(Content_Type="application/octet-stream")
+    return request.allowing(_STORING_SECONDS)
+
+
+def arrived(file: File, body: FileBody | RowsBody) -> File:
+    """The file, if it is what was sent.
+
+    Raises:
+        TransferFailed: it is something else.
+    """
+    if file.sha256 is not None and file.sha256 != body.sha256:
+        raise TransferFailed(f"{file.filename} was damaged on its way: the checksums differ")
+    return file
 
 
 class Files:
@@ -86,16 +104,11 @@ class Files:
 
     def send(self, body: FileBody | RowsBody, filename: str) -> File:
         """Upload a body and check that it arrived whole."""
-        if isinstance(body, FileBody) and (body.size or 0) >= PARTS_FROM:
+        if goes_by_parts(body):
             file = to_file(PartsUpload(self._transport, body, filename).run())
         else:
-            request = call("POST", "files", query={"filename": filename}, repeatable=True)
-            request = request.with_headers(Content_Type="application/octet-stream")
-            request = request.allowing(_STORING_SECONDS)
-            file = self._transport.send(request, body).parse(to_file)
-        if file.sha256 is not None and file.sha256 != body.sha256:
-            raise TransferFailed(f"{filename} was damaged on its way: the checksums differ")
-        return file
+            file = self._transport.send(whole(filename), body).parse(to_file)
+        return arrived(file, body)
 
     def page(self, *, after: str | None = None, limit: int | None = None) -> Page[File]:
         """One page of files, newest first."""
@@ -112,7 +125,7 @@ class Files:
 
     def find(self, *, sha256: str, filename: str) -> File | None:
         """One of the newest files, if it has this content and this name."""
-        for file in islice(self.list(), _SEARCHED):
+        for file in islice(self.list(), SEARCHED):
             if file.sha256 == sha256 and file.filename == filename:
                 return file
         return None

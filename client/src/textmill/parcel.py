@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from textmill.call import Call, call
 from textmill.errors import InvalidRequest, TransferFailed
@@ -29,6 +29,11 @@ KEPT = "What has arrived is kept for a day: upload the same file again to go on.
 
 #: What the server may need beyond the usual timeout to join and hash what it has.
 _JOINING_SECONDS = 3600.0
+
+
+def goes_by_parts(body: object) -> TypeGuard[FileBody]:
+    """Whether what is to be uploaded is a file that is worth cutting up."""
+    return isinstance(body, FileBody) and (body.size or 0) >= PARTS_FROM
 
 
 class Stopped(Exception):

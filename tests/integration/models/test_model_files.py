@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import ones
 
@@ -23,6 +24,12 @@ from workers.model_files import ModelFiles, Source
 from workers.runtime import Runtime
 
 TENANT = "default"
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may have told the hub's library, for the whole process, to ask nobody."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture

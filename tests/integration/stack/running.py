@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import httpx
 import psutil
 import redis
 import urllib3
@@ -27,6 +28,7 @@ PLUGINS = ROOT / "tests" / "plugins"
 #: Generous: a busy machine may take long for what is done in a few seconds.
 START_SECONDS = 240.0
 STOP_SECONDS = 60.0
+RECOVERY_SECONDS = 60.0
 
 #: How long a worker, planner or finalizer may be silent before others take over.
 LEASE_SECONDS = 3
@@ -187,6 +189,24 @@ class RunningStack:
     def process(self, name: str) -> psutil.Process | None:
         """The process of one child of the supervisor, or None while there is none."""
         return next(iter(self.processes(name)), None)
+
+    def kill_api(self) -> None:
+        """Kill all processes of the API; the supervisor starts it again."""
+        master = self.process("api")
+        assert master is not None
+        for process in (master, *master.children()):
+            process.kill()
+
+    def await_api(self) -> None:
+        """Wait until the API is ready."""
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{self.client.url}/readyz", trust_env=False).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(ready, RECOVERY_SECONDS)
 
     def pool_child(self, name: str) -> psutil.Process:
         """A process in which a Celery worker runs its tasks."""

@@ -193,7 +193,7 @@ def test_a_conversion_without_its_marker_is_made_again(
     how = LoadOptions(device=CPU, engine="ctranslate2")
     kind = Summarize()
     folder = tmp_path / "conversions"
-    conversions = Conversions(store, folder, DiskCache(folder.parent, None))
+    conversions = Conversions(store, DiskCache(tmp_path, None))
     with conversions.at_hand(summaries.model, how) as options:
         kind.load(summaries.model, options)
     (marker,) = [name for name in summaries.objects(CONVERSIONS) if name.endswith("_COMPLETE")]

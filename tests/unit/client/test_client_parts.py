@@ -13,9 +13,7 @@ import pytest
 from tests.unit.client.either import Either
 from tests.unit.client.scripted import Answer, Request, ScriptedServer, problem, reply
 from tests.unit.client.shell import stored
-from textmill import ConnectionFailed, InvalidRequest, TransferFailed
-from textmill import files as files_module
-from textmill.aio import files as async_files_module
+from textmill import ConnectionFailed, InvalidRequest, TransferFailed, parcel
 from textmill.parcel import AT_ONCE
 
 UPLOAD_ID = "upload_01k5b3w7m3v9q8z2c4x6t1n0rb"
@@ -88,8 +86,7 @@ class Parts:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (files_module, async_files_module):
-        monkeypatch.setattr(module, "PARTS_FROM", 1_000_000)
+    monkeypatch.setattr(parcel, "PARTS_FROM", 1_000_000)
 
 
 @pytest.fixture

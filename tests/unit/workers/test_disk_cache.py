@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import Unavailable
-from workers.disk_cache import FETCHING, DiskCache
+from workers.disk_cache import DiskCache
 from workers.model_files import once
 
 SIZE = 1000
@@ -149,11 +149,14 @@ def test_what_the_dead_left_behind_goes(root: Path) -> None:
     cache = DiskCache(root, None)
     use(cache, root, "a")
     for name, age in (("old", 100_000), ("new", 100)):
-        folder = root / "registry" / f"{FETCHING}{name}"
-        folder.mkdir()
-        os.utime(folder, (time.time() - age,) * 2)
+        for path in (f"registry/.{name}", f".removing-{name}", f"hub/.{name}"):
+            folder = root / path
+            folder.mkdir(parents=True)
+            os.utime(folder, (time.time() - age,) * 2)
     cache.clean()
-    assert on_disk(root) == {"a", f"{FETCHING}new"}
+    assert on_disk(root) == {"a", ".new"}
+    assert {path.name for path in root.glob(".removing-*")} == {".removing-new"}
+    assert {path.name for path in (root / "hub").iterdir()} == {".old", ".new"}, "not ours"
 
 
 def test_nothing_vanishes_from_under_its_users(root: Path) -> None:

@@ -11,16 +11,10 @@ from textmill.aio.paging import every
 from textmill.aio.parts import AsyncPartsUpload
 from textmill.aio.transport import AsyncTransport
 from textmill.call import Ask, ask, call
-from textmill.errors import TransferFailed
-from textmill.files import File, open_input, to_file
+from textmill.files import SEARCHED, File, arrived, open_input, to_file, whole
 from textmill.paging import MAX_PAGE, Page, to_page
-from textmill.parcel import PARTS_FROM
+from textmill.parcel import goes_by_parts
 from textmill.upload import FileBody, RowsBody, UploadProgress
-
-#: How many of the newest files are looked through for one with the same content.
-_SEARCHED = 500
-#: What the server may need beyond the usual timeout to store a large file once it has all of it.
-_STORING_SECONDS = 600.0
 
 
 class AsyncFiles:
@@ -50,16 +44,11 @@ class AsyncFiles:
 
     async def send(self, body: FileBody | RowsBody, filename: str) -> File:
         """Upload a body and check that it arrived whole."""
-        if isinstance(body, FileBody) and (body.size or 0) >= PARTS_FROM:
+        if goes_by_parts(body):
             file = to_file(await AsyncPartsUpload(self._transport, body, filename).run())
         else:
-            request = call("POST", "files", query={"filename": filename}, repeatable=True)
-            request = request.with_headers(Content_Type="application/octet-stream")
-            reply = await self._transport.send(request.allowing(_STORING_SECONDS), body)
-            file = reply.parse(to_file)
-        if file.sha256 is not None and file.sha256 != body.sha256:
-            raise TransferFailed(f"{filename} was damaged on its way: the checksums differ")
-        return file
+            file = (await self._transport.send(whole(filename), body)).parse(to_file)
+        return arrived(file, body)
 
     async def page(self, *, after: str | None = None, limit: int | None = None) -> Page[File]:
         """One page of files, newest first."""
@@ -81,7 +70,7 @@ class AsyncFiles:
             if file.sha256 == sha256 and file.filename == filename:
                 return file
             looked_at += 1
-            if looked_at >= _SEARCHED:
+            if looked_at >= SEARCHED:
                 break
         return None
 
